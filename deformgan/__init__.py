@@ -1,3 +1,57 @@
-"""Deformable registration of 3-D medical images across modalities."""
+"""Deformable registration of 3-D medical images across modalities.
+
+    import deformgan
+
+    result = deformgan.register("ct.nii.gz", "mr.nii.gz")
+    result.save("out")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from deformgan.io.formats import read_volume, write_volume
+    from deformgan.io.geometry import Geometry
+    from deformgan.io.volume import Volume, as_volume
+    from deformgan.registration.apply import warp
+    from deformgan.registration.options import RegisterOptions
+    from deformgan.registration.pipeline import register
+    from deformgan.spatial.transform import Transform
+
+_HOMES = {
+    "Geometry": "deformgan.io.geometry",
+    "RegisterOptions": "deformgan.registration.options",
+    "Transform": "deformgan.spatial.transform",
+    "Volume": "deformgan.io.volume",
+    "as_volume": "deformgan.io.volume",
+    "read_volume": "deformgan.io.formats",
+    "register": "deformgan.registration.pipeline",
+    "warp": "deformgan.registration.apply",
+    "write_volume": "deformgan.io.formats",
+}
+__all__ = [
+    "Geometry",
+    "RegisterOptions",
+    "Transform",
+    "Volume",
+    "as_volume",
+    "read_volume",
+    "register",
+    "warp",
+    "write_volume",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used, so that `import deformgan` brings neither torch nor numba."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'deformgan' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

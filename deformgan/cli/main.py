@@ -1,0 +1,60 @@
+"""`deformgan`: the commands together, and how errors end them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from deformgan import __version__
+from deformgan.cli.register import register
+from deformgan.cli.warp import warp
+from deformgan.errors import DeformganError
+
+BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
+
+app = typer.Typer(
+    help="Deformable registration of 3-D medical images across modalities.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(register)
+app.command()(warp)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"deformgan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Deformable registration of 3-D medical images across modalities."""
+
+
+def main() -> None:
+    """Run a command; a user's error is one line on stderr and exit 2, an interruption exits 130 or 143."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except DeformganError as error:
+        typer.echo(f"deformgan: {error}", err=True)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        typer.echo("deformgan: interrupted; nothing was written", err=True)
+        sys.exit(INTERRUPTED)
+    except MemoryError:
+        typer.echo("deformgan: out of memory; try --preset fast, or resample the images to larger voxels", err=True)
+        sys.exit(1)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)

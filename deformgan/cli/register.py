@@ -1,0 +1,66 @@
+"""`deformgan register`: align two images and write the folder of results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deformgan.cli.progress import show_progress
+from deformgan.errors import InputError
+
+Place = Annotated[str | None, typer.Option()]
+
+
+def register(
+    fixed: Annotated[str, typer.Option(help="Fixed image: NIfTI, MHA, NRRD, MGZ or a DICOM folder.")],
+    moving: Annotated[str, typer.Option(help="Moving image, to be brought onto the fixed one.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the results.  [default: MOVING_to_FIXED]")] = None,
+    fixed_mask: Annotated[str | None, typer.Option(help="Where the fixed image counts (non-zero).")] = None,
+    moving_mask: Annotated[str | None, typer.Option(help="Where the moving image counts (non-zero).")] = None,
+    affine_only: Annotated[bool, typer.Option("--affine-only", help="Stop after the affine stage.")] = False,
+    rigid_only: Annotated[bool, typer.Option("--rigid-only", help="Stop after the rigid stage.")] = False,
+    preset: Annotated[str, typer.Option(help="fast, default or accurate.")] = "default",
+    similarity: Annotated[
+        str | None, typer.Option(help="Of the deformable stage, such as lg=1,gc=0.5.  [default: by the kind of pair]")
+    ] = None,
+    volume: Annotated[int | None, typer.Option(help="Which volume of a 4-D file, from 0.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes (on a CPU).")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Align MOVING to FIXED, affinely and then deformably; no trained model is needed.
+
+    Example: deformgan register --fixed ct.nii.gz --moving mr.nii.gz --out result
+    """
+    if affine_only and rigid_only:
+        raise InputError("--affine-only and --rigid-only exclude each other; give one")
+    from deformgan.registration.options import RegisterOptions, Stage
+    from deformgan.registration.outputs import REPORT, check_output
+
+    stage: Stage = "rigid" if rigid_only else "affine" if affine_only else "deformable"
+    options = RegisterOptions(stage, preset, similarity, device, threads, seed)
+    folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
+    from deformgan.registration.pipeline import register_files
+
+    with show_progress(quiet) as progress:
+        result = register_files(
+            fixed, moving, fixed_mask, moving_mask, volume=volume, options=options, progress=progress
+        )
+    result.save(folder, overwrite=overwrite)
+    for warning in result.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    if not quiet:
+        typer.echo(f"{folder / REPORT}")
+
+
+def stem(path: str) -> str:
+    """The file's name without its endings: brain.nii.gz -> brain; a DICOM folder's own name."""
+    name = Path(path.split(":")[0] if not Path(path).exists() else path).resolve().name
+    for ending in (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name

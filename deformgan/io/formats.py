@@ -1,0 +1,158 @@
+"""Files <-> Volume: NIfTI, MHA, NRRD, MGH and DICOM folders in; NIfTI, MHA and NRRD out."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from deformgan.errors import InputError, OutputError
+from deformgan.io.dicom import read_dicom
+from deformgan.io.geometry import Geometry
+from deformgan.io.nifti import read_nifti
+from deformgan.io.volume import Volume, checked_image, orthonormal
+
+Kind = Literal["image", "labels", "mask"]
+
+_NIFTI = (".nii", ".nii.gz", ".mgz", ".mgh")
+_ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
+_WRITTEN = (".nii", ".nii.gz", ".mha", ".nrrd")
+_SERIES = re.compile(r"^(?P<folder>.+):(?P<uid>[0-9.]+)$")
+
+
+def read_volume(path: str | os.PathLike[str], *, volume: int | None = None, kind: Kind = "image") -> Volume:
+    """The image (float32), labels or mask (their integer type) in a file or a DICOM folder (FOLDER or FOLDER:UID).
+
+    volume: which of a 4-D file.  Raises InputError with one line for anything that cannot be used.
+    """
+    import torch
+
+    array, geometry, notes = _read(path, volume)
+    if kind == "image":
+        image, more = checked_image(array, str(path))
+        return Volume(torch.from_numpy(image), geometry, (*notes, *more))
+    labels = _whole_numbers(array, str(path))
+    if kind == "mask" and not labels.any():
+        raise InputError(f"{path}: the mask is empty")
+    return Volume(torch.from_numpy(labels), geometry, tuple(notes))
+
+
+def write_volume(volume: Volume, path: str | os.PathLike[str], *, dtype: Any = None) -> None:
+    """Write NIfTI, MHA or NRRD by the name's ending; the file appears whole or not at all.  Raises OutputError."""
+    target = Path(path)
+    ending = _ending(target, _WRITTEN)
+    if ending is None:
+        raise OutputError(f"{target}: an image is written as {', '.join(_WRITTEN)}")
+    scratch = target.with_name(f".{os.getpid()}.{target.name}")
+    array = volume.numpy() if dtype is None else volume.numpy().astype(dtype)
+    try:
+        _write(array, volume, scratch, ending)
+        os.replace(scratch, target)
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"{target}: cannot be written: {' '.join(str(error).split())[-160:]}") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 in hex of a file, or of a folder's files in the order of their names."""
+    text, digest = str(path), hashlib.sha256()
+    place = Path(match["folder"]) if (match := _SERIES.match(text)) and not Path(text).exists() else Path(text)
+    for name in sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]:
+        with open(name, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _read(source: str | os.PathLike[str], volume: int | None) -> tuple[np.ndarray, Geometry, list[str]]:
+    """(array (Z, Y, X), geometry, notes)."""
+    path, series = Path(source), None
+    if not path.exists() and (match := _SERIES.match(str(source))):
+        path, series = Path(match["folder"]), match["uid"]
+    if not path.exists():
+        raise InputError(f"{source}: no such file or folder")
+    if path.is_dir():
+        return _from_itk(read_dicom(path, series), str(path), None)
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes)")
+    ending = _ending(path, _NIFTI + _ITK)
+    if ending in _NIFTI:
+        array, matrix, notes = read_nifti(path, volume)
+        geometry, more = orthonormal(matrix, array.shape, str(path))
+        return array.T, geometry, notes + more
+    if ending in _ITK:
+        return _from_itk(_read_itk(path), str(path), volume)
+    raise InputError(f"{path}: unknown ending; expected {', '.join(_NIFTI + _ITK)} or a DICOM folder")
+
+
+def _ending(path: Path, endings: tuple[str, ...]) -> str | None:
+    name = path.name.lower()
+    return max((e for e in endings if name.endswith(e)), key=len, default=None)
+
+
+def _read_itk(path: Path) -> Any:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        need = int(np.prod([int(n) for n in reader.GetSize()], dtype=object)) * reader.GetNumberOfComponents()
+        beside = sum(p.stat().st_size for p in path.parent.iterdir() if p.is_file()) if path.suffix[-2:] == "hd" else 0
+        have = max(path.stat().st_size, beside)
+        if need > have * 1100:
+            raise InputError(f"{path}: its header promises {need} voxels, the file has {have} bytes; it is damaged")
+        return reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read as an image: {' '.join(str(error).split())[-160:]}") from error
+
+
+def _from_itk(image: Any, name: str, volume: int | None) -> tuple[np.ndarray, Geometry, list[str]]:
+    import SimpleITK as sitk
+
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{name} holds colours or vectors; expected one value a voxel")
+    if image.GetDimension() == 4:
+        count = image.GetSize()[3]
+        if count > 1 and (volume is None or not 0 <= volume < count):
+            raise InputError(f"{name} is 4-D; say which volume to take: --volume K, K from 0 to {count - 1}")
+        image = image[:, :, :, volume or 0]
+    if image.GetDimension() != 3:
+        raise InputError(f"{name} is {image.GetDimension()}-D; expected a 3-D image")
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    matrix[:3, 3] = image.GetOrigin()
+    geometry, notes = orthonormal(matrix, image.GetSize(), name)
+    return sitk.GetArrayFromImage(image), geometry, notes
+
+
+def _whole_numbers(array: np.ndarray, name: str) -> np.ndarray:
+    """Labels in an integer type that torch has and that holds them."""
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all() or (array != np.rint(array)).any():
+            raise InputError(f"{name}: expected whole-number labels, found fractions or values that are not finite")
+        array = array.astype(np.int32)
+    if array.dtype.kind not in "bui":
+        raise InputError(f"{name}: expected whole-number labels, found {array.dtype}")
+    kept = {"b": "uint8", "u": {1: "uint8", 2: "int32"}.get(array.dtype.itemsize, "int64")}
+    return np.ascontiguousarray(array, dtype=kept.get(array.dtype.kind, array.dtype.newbyteorder("=")))
+
+
+def _write(array: np.ndarray, volume: Volume, scratch: Path, ending: str) -> None:
+    import torch
+
+    plain = Volume(torch.from_numpy(np.ascontiguousarray(array)), volume.geometry)
+    if ending in _NIFTI:
+        packed = ending == ".nii.gz"
+        with gzip.open(scratch, "wb", compresslevel=1) if packed else open(scratch, "wb") as stream:
+            stream.write(plain.to_nibabel().to_bytes())
+        return
+    import SimpleITK as sitk
+
+    sitk.WriteImage(plain.to_simpleitk(), str(scratch), useCompression=True)

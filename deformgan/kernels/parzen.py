@@ -1,0 +1,94 @@
+"""Joint histogram of two images, the one in whole bins, the other spread by a cubic B-spline, and its derivative.
+
+A voxel of the second image lies at u = 1 + (value - low) * rate in bins, clamped to 1..bins - 2, and adds to the four
+bins around it.  Slabs of voxels have their own histograms, so the result is the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from deformgan.kernels.box import NONE
+
+Float = NDArray[np.float32]
+Bins = NDArray[np.uint8]
+
+_NO_WEIGHT = NONE.ravel()
+_TASKS = 16
+
+
+def joint_histogram(
+    bins_of_fixed: Bins, warped: Float, low: float, rate: float, bins: int, weight: Float | None = None
+) -> NDArray[np.float64]:
+    """Histogram (bins, bins), fixed x warped, not normalised, of flat arrays (N,); weight: (N,), of each voxel."""
+    w = _NO_WEIGHT if weight is None else weight
+    return _count(bins_of_fixed, warped, w, np.float32(low), np.float32(rate), bins, _TASKS)  # type: ignore[no-any-return]
+
+
+def histogram_derivative(
+    bins_of_fixed: Bins, warped: Float, low: float, rate: float, table: NDArray[np.float64], weight: Float | None = None
+) -> Float:
+    """Derivative (N,) by warped of a quantity whose derivative by the histogram's entries is table (bins, bins)."""
+    out = np.empty_like(warped)
+    w = _NO_WEIGHT if weight is None else weight
+    _spread(bins_of_fixed, warped, w, np.float32(low), np.float32(rate), table.astype(np.float32), _TASKS, out)
+    return out
+
+
+@njit(inline="always", fastmath=True, error_model="numpy")
+def _place(value, low, rate, bins):  # type: ignore[no-untyped-def]
+    """First of the four bins, and how far the voxel is beyond the second of them, 0..1."""
+    u = np.float32(1) + min(max((value - low) * rate, np.float32(0)), np.float32(bins - 3))
+    first = min(np.int32(u), np.int32(bins - 3))
+    return np.uint32(first - 1), u - np.float32(first)
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _count(bins_of_fixed, warped, weight, low, rate, bins, tasks):  # type: ignore[no-untyped-def]
+    size = len(warped)
+    tables = np.zeros((tasks, bins * bins))
+    for t in prange(tasks):
+        # Two tables in turn: neighbours often share a bin, and a sum must not wait for the one before it.
+        pair = np.zeros((2, bins * bins))
+        for n in range(t * size // tasks, (t + 1) * size // tasks):
+            table = pair[n % 2]
+            first, s = _place(warped[n], low, rate, bins)
+            at = np.uint32(bins_of_fixed[n]) * np.uint32(bins) + first
+            share = np.float32(1 / 6)
+            if len(weight) > 0:
+                share *= weight[n]
+            r, ss = np.float32(1) - s, s * s
+            w0, w3 = r * r * r, ss * s
+            w1 = np.float32(3) * w3 - np.float32(6) * ss + np.float32(4)
+            table[at] += share * w0
+            table[at + np.uint32(1)] += share * w1
+            table[at + np.uint32(2)] += share * (np.float32(6) - w0 - w1 - w3)
+            table[at + np.uint32(3)] += share * w3
+        tables[t] = pair[0] + pair[1]
+    return tables.sum(axis=0).reshape(bins, bins)
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _spread(bins_of_fixed, warped, weight, low, rate, table, tasks, out):  # type: ignore[no-untyped-def]
+    size, bins, flat = len(warped), table.shape[1], table.ravel()
+    half = np.float32(0.5) * rate
+    three, two, one = np.float32(3), np.float32(2), np.float32(1)
+    margin = np.float32(1e-3)  # so that rounding does not take the extremes for values beyond the range
+    for t in prange(tasks):
+        for n in range(t * size // tasks, (t + 1) * size // tasks):
+            first, s = _place(warped[n], low, rate, bins)
+            at = np.uint32(bins_of_fixed[n]) * np.uint32(bins) + first
+            r = one - s
+            d0, d3 = -r * r, s * s
+            d1 = three * d3 - (two + two) * s
+            d2 = -d0 - d1 - d3
+            slope = d0 * flat[at] + d1 * flat[at + np.uint32(1)]
+            slope += d2 * flat[at + np.uint32(2)] + d3 * flat[at + np.uint32(3)]
+            u = (warped[n] - low) * rate
+            inside = (u >= -margin) & (u <= np.float32(bins - 3) + margin)
+            out[n] = half * slope if inside else np.float32(0)
+        if len(weight) > 0:
+            for n in range(t * size // tasks, (t + 1) * size // tasks):
+                out[n] *= weight[n]

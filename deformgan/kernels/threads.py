@@ -1,0 +1,9 @@
+"""How many threads the compiled loops use."""
+
+import numba
+
+
+def set_threads(count: int) -> int:
+    """Use `count` threads, at most as many as numba started with; the number in use."""
+    numba.set_num_threads(max(1, min(count, numba.config.NUMBA_NUM_THREADS)))
+    return int(numba.get_num_threads())

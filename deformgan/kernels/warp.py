@@ -1,0 +1,196 @@
+"""Trilinear warp of a 3-D float32 image through an affine matrix and a displacement lattice, in one pass.
+
+No sampling grid and, for a coarse lattice, no dense displacement is ever stored.  The twin of these kernels in plain
+torch is `deformgan.spatial.warp`.  Every output voxel is computed alone, so the result is the same for any number of
+threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from deformgan.kernels.lattice import lattice_weights
+
+Float = NDArray[np.float32]
+
+_NO_VOLUME = np.empty((0, 0, 0), np.float32)
+_NO_FIELD = np.empty((3, 0, 0, 0), np.float32)
+_NO_MASK = np.empty((0, 0, 0), np.bool_)
+
+
+def warp_composed(
+    image: Float,
+    matrix: NDArray[np.float64],
+    displacement: Float | None,
+    out: Float,
+    *,
+    gradient: Float | None = None,
+    inside: NDArray[np.bool_] | None = None,
+    factors: tuple[int, int, int] = (1, 1, 1),
+    outside: float = 0.0,
+    border: bool = False,
+) -> None:
+    """Fill `out` with image(matrix @ (x, 1)), x = p + U(p), for every voxel index p (z, y, x) of the output grid.
+
+    image: (Z, Y, X).  matrix: (3, 4) or (4, 4), output voxel index -> image voxel index, both z, y, x.
+    displacement: (3, z, y, x), components z, y, x in voxels of the output grid, on a lattice `factors` times coarser:
+    node k sits at output index f * k + (f - 1) / 2, U is trilinear between nodes and constant beyond the outermost;
+    None means U = 0.  out: (Z', Y', X'), its shape is the output grid.
+    gradient: (3, Z', Y', X') or None, filled with d out / d U (per output voxel, z, y, x).
+    inside: bool (Z', Y', X') or None, filled with whether the sampled point lies in [-0.5, n - 0.5) on every axis.
+    A point outside takes `outside` (or, with `border`, the nearest border value); its gradient is 0 (along the axes
+    that left the image).  All arrays but the matrix are float32; images of 2**32 voxels or more are not supported.
+    """
+    shape = out.shape
+    if gradient is not None and gradient.shape != (3, *shape):
+        raise ValueError(f"gradient must be {(3, *shape)}, as out; got {gradient.shape}")
+    if inside is not None and inside.shape != shape:
+        raise ValueError(f"inside must be {shape}, as out; got {inside.shape}")
+    field = _NO_FIELD if displacement is None else np.ascontiguousarray(displacement, np.float32)
+    _warp(
+        np.ascontiguousarray(image, np.float32),
+        np.ascontiguousarray(matrix, np.float64)[:3],
+        field,
+        field.shape[1:] == shape and tuple(factors) == (1, 1, 1),
+        lattice_weights(shape[0], field.shape[1], factors[0]),
+        lattice_weights(shape[1], field.shape[2], factors[1]),
+        lattice_weights(shape[2], field.shape[3], factors[2]),
+        np.float32(outside),
+        border,
+        out,
+        _NO_FIELD if gradient is None else gradient,
+        _NO_MASK if inside is None else inside,
+    )
+
+
+def resize(field: Float, shape: tuple[int, int, int]) -> Float:
+    """The displacement (3, z, y, x), in voxels, on a grid of `shape` over the same field of view, in voxels of that.
+
+    Linear between voxel centres, constant beyond the outermost (align_corners=False).
+    """
+    out = np.empty((3, *shape), np.float32)
+    sizes = list(zip(shape, field.shape[1:], strict=True))
+    at_z, at_y, at_x = (lattice_weights(n, m, n / m) for n, m in sizes)
+    scale = np.array([n / m for n, m in sizes], np.float32)
+    _resize(np.ascontiguousarray(field, np.float32), at_z, at_y, at_x, scale, out)
+    return out
+
+
+@njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
+def _expand_row(field, at_z, at_y, along_x, z, y, dense, nodes, row):  # type: ignore[no-untyped-def]
+    """U along the row (z, y): row (3, X'), blended from lattice rows in `nodes` (3, x + 1), or copied if `dense`."""
+    index_z, weight_z = at_z
+    index_y, weight_y = at_y
+    index_x, weight_x = along_x
+    k, m, a, b = index_z[z], index_y[y], weight_z[z], weight_y[y]
+    kk, mm = min(k + 1, field.shape[1] - 1), min(m + 1, field.shape[2] - 1)
+    last = field.shape[3] - 1
+    if dense:
+        for x in range(row.shape[1]):
+            row[0, x], row[1, x], row[2, x] = field[0, z, y, x], field[1, z, y, x], field[2, z, y, x]
+        return
+    for c in range(3):
+        near, near_y = field[c, k, m], field[c, k, mm]
+        far, far_y = field[c, kk, m], field[c, kk, mm]
+        for x in range(last + 1):
+            front = near[x] + b * (near_y[x] - near[x])
+            back = far[x] + b * (far_y[x] - far[x])
+            nodes[c, x] = front + a * (back - front)
+        nodes[c, last + 1] = nodes[c, last]
+    for x in range(row.shape[1]):
+        i, w = np.uint32(index_x[x]), weight_x[x]
+        j = i + np.uint32(1)
+        row[0, x] = nodes[0, i] + w * (nodes[0, j] - nodes[0, i])
+        row[1, x] = nodes[1, i] + w * (nodes[1, j] - nodes[1, i])
+        row[2, x] = nodes[2, i] + w * (nodes[2, j] - nodes[2, i])
+
+
+@njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
+def _locate_row(start, slope, u, size, cell, step, weight, within):  # type: ignore[no-untyped-def]
+    """Image cells of one output row: flat index, steps to the far corners, weights and whether it is inside.
+
+    start, slope: image index of voxel 0 of the row at U = 0 (3,), and the 3x3 part of the matrix.
+    """
+    one, half = np.float32(1), np.float32(0.5)
+    nz, ny, nx = np.int32(size[0]), np.int32(size[1]), np.int32(size[2])
+    fz, fy, fx = np.float32(nz), np.float32(ny), np.float32(nx)
+    for x in range(u.shape[1]):
+        uz, uy, ux = u[0, x], u[1, x], u[2, x] + np.float32(x)
+        pz = start[0] + slope[0, 0] * uz + slope[0, 1] * uy + slope[0, 2] * ux
+        py = start[1] + slope[1, 0] * uz + slope[1, 1] * uy + slope[1, 2] * ux
+        px = start[2] + slope[2, 0] * uz + slope[2, 1] * uy + slope[2, 2] * ux
+        low = (pz >= -half) & (py >= -half) & (px >= -half)
+        within[x] = low & (pz < fz - half) & (py < fy - half) & (px < fx - half)
+        pz, py, px = min(max(pz, -one), fz), min(max(py, -one), fy), min(max(px, -one), fx)
+        qz, qy, qx = np.floor(pz), np.floor(py), np.floor(px)
+        weight[0, x], weight[1, x], weight[2, x] = pz - qz, py - qy, px - qx
+        iz, iy, ix = np.int32(qz), np.int32(qy), np.int32(qx)
+        z0, z1 = min(max(iz, np.int32(0)), nz - np.int32(1)), min(max(iz + np.int32(1), np.int32(0)), nz - np.int32(1))
+        y0, y1 = min(max(iy, np.int32(0)), ny - np.int32(1)), min(max(iy + np.int32(1), np.int32(0)), ny - np.int32(1))
+        x0, x1 = min(max(ix, np.int32(0)), nx - np.int32(1)), min(max(ix + np.int32(1), np.int32(0)), nx - np.int32(1))
+        cell[x] = (z0 * ny + y0) * nx + x0
+        step[0, x], step[1, x], step[2, x] = (z1 - z0) * ny * nx, (y1 - y0) * nx, x1 - x0
+
+
+@njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
+def _sample_row(flat, cell, step, weight, within, border, outside, slope, value, gradient):  # type: ignore[no-untyped-def]
+    """Trilinear values of one row and, where `gradient` (3, X') is not empty, their derivative by U."""
+    wanted = gradient.shape[1] > 0
+    zero = np.float32(0)
+    for x in range(value.shape[0]):
+        a = np.uint32(cell[x])
+        b = a + np.uint32(step[1, x])
+        c, d, e = a + np.uint32(step[0, x]), b + np.uint32(step[0, x]), np.uint32(step[2, x])
+        v00, v01, v10, v11 = flat[a], flat[b], flat[c], flat[d]
+        e00, e01 = flat[np.uint32(a + e)] - v00, flat[np.uint32(b + e)] - v01
+        e10, e11 = flat[np.uint32(c + e)] - v10, flat[np.uint32(d + e)] - v11
+        wz, wy, wx = weight[0, x], weight[1, x], weight[2, x]
+        c00, c01, c10, c11 = v00 + wx * e00, v01 + wx * e01, v10 + wx * e10, v11 + wx * e11
+        c0, c1 = c00 + wy * (c01 - c00), c10 + wy * (c11 - c10)
+        keep = within[x] | border
+        value[x] = c0 + wz * (c1 - c0) if keep else outside
+        if wanted:
+            e0, e1 = e00 + wy * (e01 - e00), e10 + wy * (e11 - e10)
+            gz = c1 - c0 if keep else zero
+            gy = (c01 - c00) + wz * ((c11 - c10) - (c01 - c00)) if keep else zero
+            gx = e0 + wz * (e1 - e0) if keep else zero
+            gradient[0, x] = gz * slope[0, 0] + gy * slope[1, 0] + gx * slope[2, 0]
+            gradient[1, x] = gz * slope[0, 1] + gy * slope[1, 1] + gx * slope[2, 1]
+            gradient[2, x] = gz * slope[0, 2] + gy * slope[1, 2] + gx * slope[2, 2]
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _warp(image, matrix, field, dense, at_z, at_y, at_x, outside, border, out, gradient, inside):  # type: ignore[no-untyped-def]
+    width = out.shape[2]
+    flat = image.ravel()
+    slope = matrix[:, :3].astype(np.float32)
+    for z in prange(out.shape[0]):
+        row = np.zeros((3, width), np.float32)
+        nodes = np.empty((3, field.shape[3] + 1), np.float32)
+        cell, step = np.empty(width, np.int32), np.empty((3, width), np.int32)
+        weight, within = np.empty((3, width), np.float32), np.empty(width, np.bool_)
+        start = np.empty(3, np.float32)
+        for y in range(out.shape[1]):
+            if field.shape[1] > 0:
+                _expand_row(field, at_z, at_y, at_x, z, y, dense, nodes, row)
+            for i in range(3):
+                start[i] = matrix[i, 0] * z + matrix[i, 1] * y + matrix[i, 3]
+            _locate_row(start, slope, row, image.shape, cell, step, weight, within)
+            rise = gradient[:, z, y] if gradient.shape[1] > 0 else gradient[:, :0, 0, 0]
+            _sample_row(flat, cell, step, weight, within, border, outside, slope, out[z, y], rise)
+            if inside.shape[0] > 0:
+                inside[z, y] = within
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _resize(field, at_z, at_y, at_x, scale, out):  # type: ignore[no-untyped-def]
+    width = out.shape[3]
+    for z in prange(out.shape[1]):
+        row, nodes = np.empty((3, width), np.float32), np.empty((3, field.shape[3] + 1), np.float32)
+        for y in range(out.shape[2]):
+            _expand_row(field, at_z, at_y, at_x, z, y, False, nodes, row)
+            for c in range(3):
+                for x in range(width):
+                    out[c, z, y, x] = scale[c] * row[c, x]

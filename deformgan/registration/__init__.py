@@ -1,0 +1,1 @@
+"""Find the transform that aligns one pair of images."""

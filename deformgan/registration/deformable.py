@@ -1,0 +1,143 @@
+"""The deformable stage: greedy composition of small smooth steps, coarse to fine.
+
+At each level the displacement u lives on a lattice of every second voxel.  One step:
+
+    g  = d similarity loss / du, in mm, smoothed                   (a force that a fluid would feel)
+    s  = - step * g / sqrt(local mean of |g|^2 + share of its global mean)
+    u  = s + u o (x + s), smoothed                                   (composition, then an elastic pull)
+
+A step is at most MOST_VOXELS of a lattice cell and smooth, so x + s(x) is invertible and so is what they compose to.
+Source: greedy diffeomorphic matching after Christensen 1996, Vercauteren 2009 and Yushkevich 2016; the normalisation of
+the force and its numbers are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deformgan.errors import RegistrationError
+from deformgan.io.geometry import Geometry
+from deformgan.registration.appearance import Appearance
+from deformgan.similarity.objective import Objective, Options
+from deformgan.spatial.field import compose
+from deformgan.spatial.grid import index_matrix, reversed_axes
+from deformgan.spatial.pyramid import gaussian_smooth
+from deformgan.spatial.warp import warp_through
+
+MOST_VOXELS = 0.4  # longest step, in lattice cells
+GLOBAL_SHARE = 1.2  # of the global mean square force in the step's denominator: flat regions move less
+LOCAL_SHARE = 0.7
+LOCAL_REACH = 3.0  # sigma of the local mean over that of the force
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a level is solved; lengths are in voxels of the level."""
+
+    step: float = 0.4
+    force_sigma: float = 4.0
+    elastic_sigma: float = 1.6
+    window: int = 5  # of LCC and LG
+    floor: float = 1e-3  # share of the image's variance below which a window is flat
+
+
+@dataclass(frozen=True)
+class Field:
+    """A displacement (1, 3, Z, Y, X), z y x, in voxels of `lattice`, constant beyond its outermost nodes."""
+
+    displacement: Tensor
+    lattice: Geometry
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of one pair, ready to be solved on a lattice of every `factors`-th voxel (z, y, x)."""
+
+    fixed: Appearance
+    moving: Appearance
+    matrix: NDArray[np.float64]  # fixed level index -> moving level index, z y x, by the affine map
+    factors: tuple[int, ...]
+    lattice: Geometry
+
+    @classmethod
+    def of(cls, fixed: Appearance, moving: Appearance, affine: NDArray[np.float64], spacing_mm: float) -> Level:
+        """The level with voxels of about `spacing_mm`; `affine` maps fixed points to moving points, LPS mm."""
+        fixed, moving = fixed.at(spacing_mm), moving.at(spacing_mm)
+        grid = fixed.geometry
+        fine = 1.6 * min(grid.spacing)
+        factors = tuple(2 if n > 3 and s < fine else 1 for n, s in zip(grid.shape, grid.spacing[::-1], strict=True))
+        step = np.diag([*factors[::-1], 1.0])
+        step[:3, 3] = (np.array(factors[::-1]) - 1) / 2
+        nodes = tuple(-(-n // f) for n, f in zip(grid.size, factors[::-1], strict=True))
+        lattice = Geometry.from_matrix(grid.matrix @ step, nodes)
+        return cls(fixed, moving, reversed_axes(index_matrix(grid, moving.geometry, affine)), factors, lattice)
+
+
+def solve_level(
+    level: Level,
+    start: Field | None,
+    weights: Mapping[str, float],
+    iterations: int,
+    settings: Settings,
+    report: Callable[[int, float], None] = lambda done, loss: None,
+) -> Field:
+    """Deform from `start` for `iterations` steps.  Raises RegistrationError when the similarity is not finite."""
+    image = level.fixed.image
+    cell = image.new_tensor(level.factors).view(1, 3, 1, 1, 1)
+    spacing = image.new_tensor(level.fixed.geometry.spacing[::-1]).view(1, 3, 1, 1, 1)
+    voxel = min(level.fixed.geometry.spacing)
+    u = torch.zeros(1, 3, *level.lattice.shape, device=image.device) if start is None else carry(start, level.lattice)
+    force_sigma, elastic_sigma = (
+        [s * voxel / n for n in level.lattice.spacing[::-1]] for s in (settings.force_sigma, settings.elastic_sigma)
+    )
+    options = Options(window=settings.window, floor=settings.floor)
+    loss_of = Objective(weights, image, level.fixed.valid, options)
+    for done in range(iterations):
+        loss, force = _force(level, u * cell, loss_of)
+        if not np.isfinite(loss):
+            raise RegistrationError(f"the similarity {dict(weights)} is not finite at iteration {done}; check the images")
+        s = _step(gaussian_smooth(force / spacing, force_sigma), force_sigma, settings.step * voxel) / (spacing * cell)
+        longest = s.square().sum(1, keepdim=True).sqrt_().clamp_min_(MOST_VOXELS)
+        u = gaussian_smooth(compose(u, s * (MOST_VOXELS / longest)), elastic_sigma)
+        report(done + 1, loss)
+    return Field(u, level.lattice)
+
+
+def carry(field: Field, lattice: Geometry) -> Tensor:
+    """The displacement at the nodes of another lattice with the same axes, in that lattice's voxels."""
+    matrix = reversed_axes(index_matrix(lattice, field.lattice))
+    still = torch.zeros(1, 3, *lattice.shape, device=field.displacement.device)
+    planes = [
+        warp_through(field.displacement[:, k : k + 1], matrix, still, 1, lattice.shape, outside="border")[0]
+        for k in range(3)
+    ]
+    ratio = still.new_tensor([a / b for a, b in zip(field.lattice.spacing, lattice.spacing, strict=True)][::-1])
+    return torch.cat(planes, 1) * ratio.view(1, 3, 1, 1, 1)
+
+
+def _force(level: Level, u: Tensor, loss_of: Objective) -> tuple[float, Tensor]:
+    """Loss, and its derivative by the lattice displacement u, in voxels of the level."""
+    leaf = u.detach().requires_grad_()
+    shape = level.fixed.geometry.shape
+    warped, inside = warp_through(level.moving.image, level.matrix, leaf, level.factors, shape)
+    weight = inside.float()
+    if level.moving.valid is not None:
+        with torch.no_grad():
+            weight = weight * warp_through(level.moving.valid, level.matrix, leaf, level.factors, shape)[0]
+    loss, by_warped = loss_of.with_derivative(warped.detach(), weight)[::2]
+    (by_u,) = torch.autograd.grad(warped, leaf, by_warped)
+    return loss, by_u
+
+
+def _step(force: Tensor, sigma: list[float], length_mm: float) -> Tensor:
+    """Downhill step in mm: of about `length_mm` where the force is usual, less where it is weak."""
+    energy = force.square().sum(1, keepdim=True)
+    local = gaussian_smooth(energy, [LOCAL_REACH * s for s in sigma])
+    usual = (LOCAL_SHARE * local + GLOBAL_SHARE * energy.mean()).add_(torch.finfo(force.dtype).tiny).sqrt_()
+    return force * (-length_mm / usual)

@@ -1,0 +1,51 @@
+"""What a registration can be told, and the presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deformgan.errors import InputError
+
+Stage = Literal["rigid", "affine", "deformable"]
+STAGES: tuple[Stage, ...] = ("rigid", "affine", "deformable")
+
+@dataclass(frozen=True)
+class Preset:
+    """levels: (voxel in mm, iterations), coarse to fine, of the deformable stage; samples of the affine stage."""
+
+    levels: tuple[tuple[float, int], ...]
+    samples: int
+
+
+PRESETS = {
+    "fast": Preset(((6.0, 30), (4.0, 30), (2.0, 30)), 20_000),
+    "default": Preset(((6.0, 40), (4.0, 40), (2.0, 60), (1.0, 20)), 30_000),
+    "accurate": Preset(((8.0, 60), (4.0, 80), (2.0, 80), (1.0, 60)), 60_000),
+}
+
+
+@dataclass(frozen=True)
+class RegisterOptions:
+    """How to register.
+
+    stage: how far to go.  preset: fast, default or accurate.  similarity: of the deformable stage, such as
+    "lg=1,gc=0.5"; None = chosen by the kind of pair.
+    device: "cpu", "cuda" or another torch device, of the deformable stage.  threads: 0 = all cores.  seed: of the
+    samples; the same seed gives the same bytes on a CPU.
+    """
+
+    stage: Stage = "deformable"
+    preset: str = "default"
+    similarity: str | None = None
+    device: str = "cpu"
+    threads: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise InputError(f"stage must be one of {', '.join(STAGES)}; got {self.stage!r}")
+        if self.preset not in PRESETS:
+            raise InputError(f"preset must be one of {', '.join(PRESETS)}; got {self.preset!r}")
+        if self.threads < 0:
+            raise InputError(f"threads must be 0 (all cores) or more; got {self.threads}")

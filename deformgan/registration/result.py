@@ -1,0 +1,121 @@
+"""What a registration found, how good it is, and which of its stages may be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deformgan.io.transform_files import Affine, DisplacementField
+from deformgan.io.volume import Volume
+from deformgan.registration.options import RegisterOptions
+from deformgan.registration.pose import PoseMeasure
+from deformgan.spatial.grid import displacement_to_voxels
+from deformgan.spatial.jacobian import jacobian_determinant, regularity
+from deformgan.spatial.transform import Transform
+
+if TYPE_CHECKING:
+    import os
+
+CHECKED_POINTS = 20_000  # voxels at which the inverse is checked
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A pair aligned.
+
+    warped: moving on the fixed image's grid.  transform: fixed point -> moving point, LPS mm; inverse: the way back.
+    kept: the stage whose result this is.  kind: of pair, which chose the recipe.  similarity: score by stage, more is better (mutual information, nats, times
+    a power of the overlap).  seconds: by stage.  warnings: what a user should know.  sources: the files
+    of fixed and moving, empty where they came from memory.
+    """
+
+    fixed: Volume
+    moving: Volume
+    warped: Volume
+    transform: Transform
+    inverse: Transform
+    kept: str
+    kind: str
+    similarity: dict[str, float]
+    options: RegisterOptions
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    sources: tuple[str, str] = ("", "")
+
+    @cached_property
+    def displacement(self) -> NDArray[np.float32] | None:
+        """(Z, Y, X, 3) mm, x y z LPS, on the fixed grid: the deformable part alone; None where there is none."""
+        parts = tuple(p for p in self.transform.parts if isinstance(p, DisplacementField))
+        return Transform(parts).displacement_on(self.fixed.geometry) if parts else None
+
+    @cached_property
+    def jacobian(self) -> NDArray[np.float32] | None:
+        """(Z, Y, X): determinant of the deformable part's derivative; 1 = volume kept, 0 and below = folded."""
+        if self.displacement is None:
+            return None
+        voxels = displacement_to_voxels(self.displacement, self.fixed.geometry)
+        determinant: NDArray[np.float32] = jacobian_determinant(voxels)[0, 0].numpy()
+        return determinant
+
+    @cached_property
+    def metrics(self) -> dict[str, object]:
+        """Similarity by stage, regularity of the deformable part, the affine's volume factor, the inverse's error."""
+        error = self.transform.inverse_error_mm(self.inverse, self._points())
+        affine = [p.matrix for p in self.transform.parts if isinstance(p, Affine)]
+        volume = float(np.prod([np.linalg.det(m[:3, :3]) for m in affine])) if affine else 1.0
+        return {
+            "kept": self.kept,
+            "kind_of_pair": self.kind,
+            "similarity": {"name": "mutual information x overlap", **self.similarity},
+            "regularity": self._regularity(),
+            "affine_volume_factor": volume,
+            "inverse_error_mm": {
+                "mean": float(error.mean()),
+                "p95": float(np.percentile(error, 95)),
+                "max": float(error.max()),
+            },
+        }
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write warped.nii.gz, transform.h5, inverse.h5, result.json and report.html into `folder`, all or none.
+
+        Raises OutputError where the folder holds results already (unless `overwrite`) or cannot be written.
+        """
+        from deformgan.registration.outputs import save_registration
+
+        save_registration(self, folder, overwrite=overwrite)
+
+    def _regularity(self) -> dict[str, float]:
+        if self.displacement is None:
+            return {"folding_percent": 0.0, "min_jacobian": 1.0, "max_jacobian": 1.0, "sd_log_jacobian": 0.0}
+        return regularity(displacement_to_voxels(self.displacement, self.fixed.geometry))
+
+    def _points(self) -> NDArray[np.float64]:
+        """Voxel centres of the fixed image, LPS mm, that the transform puts inside the moving image."""
+        total = int(np.prod(self.fixed.geometry.shape))
+        flat = np.linspace(0, total - 1, min(total, CHECKED_POINTS)).astype(np.int64)
+        index = np.stack(np.unravel_index(flat, self.fixed.geometry.shape)[::-1], 1)
+        points = index @ self.fixed.geometry.matrix[:3, :3].T + self.fixed.geometry.matrix[:3, 3]
+        inverse, size = self.moving.geometry.inverse, np.array(self.moving.geometry.size)
+        landed = self.transform.apply(points) @ inverse[:3, :3].T + inverse[:3, 3]
+        inside = ((landed >= -0.5) & (landed < size - 0.5)).all(1)
+        return points[inside] if inside.any() else points
+
+
+def trusted(measure: PoseMeasure, found: dict[str, Transform]) -> tuple[str, Transform, dict[str, float], list[str]]:
+    """(stage kept, its inverse, score by stage, warnings): a later stage is kept only where it scores no worse."""
+    inverses = {stage: transform.inverse() for stage, transform in found.items()}
+    scores = {s: measure.of_transform(inverses[s] if measure.inverted else t) for s, t in found.items()}
+    kept = max(reversed(list(found)), key=lambda stage: scores[stage])
+    last = list(found)[-1]
+    warnings = []
+    if kept != last:
+        warnings.append(
+            f"the {last} result scored {scores[last]:.3f}, below {scores[kept]:.3f} of the {kept}; the {kept} is kept. "
+            "Look at the report before you use it"
+        )
+    return kept, inverses[kept], scores, warnings

@@ -1,0 +1,55 @@
+"""Where to begin: the header's own position, the centres, and many rotations and shifts about them at a coarse level."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deformgan.registration.affine import climb
+from deformgan.registration.pose import PoseMeasure
+from deformgan.spatial.affine import from_parameters
+
+Array = NDArray[np.float64]
+
+TURN = np.deg2rad(20)  # step of the rotations about each axis
+SHIFT_MM = 15.0  # step of the shifts
+REACH_MM = 65.0  # farthest shift
+DISTINCT_MM = 12.0  # two starts nearer than this at the tissue's radius are one
+HEADER_BONUS = 1.10  # another basin must beat the header's own by this factor: the scanner's position means something
+
+
+def find_start(coarse: PoseMeasure, finer: PoseMeasure, centres: Array) -> tuple[Array, float]:
+    """The best rigid map (4x4, LPS mm, fixed -> moving) and its score at the finer level.
+
+    centres: (K, 3) shifts sampled -> other in mm to try beside the header's position, such as centre to centre.
+    """
+    header = climb(finer, climb(coarse, np.eye(4), "rigid", 30)[0], "rigid", 30)
+    candidates = _candidates(coarse, np.vstack([np.zeros(3), centres]))
+    matrices = np.stack([from_parameters(p, coarse.centre, "rigid") for p in candidates])
+    scores = coarse.of_matrices(matrices)[1]
+    chosen = _distinct(candidates, np.argsort(-scores, kind="stable"), coarse.radius, most=16)
+    climbed = [climb(coarse, coarse.oriented(matrices[k]), "rigid", 15) for k in chosen]
+    climbed.sort(key=lambda found: -found[1])
+    best = max((climb(finer, matrix, "rigid", 30) for matrix, _ in climbed[:5]), key=lambda found: found[1])
+    return best if best[1] > HEADER_BONUS * header[1] else header
+
+
+def _candidates(measure: PoseMeasure, centres: Array) -> Array:
+    """(K, 6) rigid parameters: every centre with every turn and every shift within reach."""
+    turns = np.vstack([np.zeros(3), TURN * np.eye(3), -TURN * np.eye(3)])
+    steps = np.arange(-np.floor(REACH_MM / SHIFT_MM), np.floor(REACH_MM / SHIFT_MM) + 1) * SHIFT_MM
+    shifts = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
+    shifts = shifts[np.linalg.norm(shifts, axis=1) <= REACH_MM]
+    return np.array([np.concatenate([r, c + t]) for c in centres for r in turns for t in shifts])
+
+
+def _distinct(candidates: Array, order: NDArray[np.int64], radius: float, most: int) -> list[int]:
+    """The first `most` of `order` that lie apart from each other."""
+    scaled = candidates * np.array([radius] * 3 + [1.0] * 3)
+    chosen: list[int] = []
+    for k in order:
+        if all(np.linalg.norm(scaled[k] - scaled[c]) > DISTINCT_MM for c in chosen):
+            chosen.append(int(k))
+        if len(chosen) == most:
+            break
+    return chosen

@@ -1,0 +1,190 @@
+"""The report of one registration: a single HTML page that asks nothing of the network."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from deformgan.io.geometry import Geometry
+    from deformgan.report.figures import Row
+
+NONE = "\N{EM DASH}"  # stands where a number is missing or not finite
+INVERSE_GOOD_MM = 0.1
+_KEPT = {
+    "start": "the start pose",
+    "rigid": "the rigid stage",
+    "affine": "the affine stage",
+    "deformable": "the deformable stage",
+}
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    *,
+    fixed: NDArray[np.float32],
+    moving_start: NDArray[np.float32],
+    warped: NDArray[np.float32],
+    geometry: Geometry,
+    displacement: NDArray[np.float32] | None,
+    jacobian: NDArray[np.float32] | None,
+    result: Mapping[str, Any],
+) -> None:
+    """Write report.html: views before and after, deformation, metrics, settings, times, versions, hashes.
+
+    fixed, moving_start (moving at the start pose) and warped: (Z, Y, X) on `geometry`.  displacement: (Z, Y, X, 3) mm,
+    LPS x y z, the deformable part alone.  jacobian: (Z, Y, X), its determinant.  Either may be None.  result: as in
+    result.json; whatever is missing there is left out.  Raises InputError for an array on another grid, OutputError
+    where the page cannot be written; it appears whole or not at all.
+    """
+    from deformgan.report.figures import displacement_row, image_rows, jacobian_row, scene, write_whole
+
+    view = scene(fixed, moving_start, warped, geometry)
+    rows = image_rows(view)
+    if displacement is not None:
+        rows.append(displacement_row(view, displacement))
+    if jacobian is not None:
+        rows.append(jacobian_row(view, jacobian))
+    write_whole(path, page(rows, geometry, result).encode("utf-8"))
+
+
+def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any]) -> str:
+    """The page's text; every word of `result` is escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = resources.files("deformgan.report").joinpath("report.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    inputs = [_input(name, result.get(name)) for name in ("fixed", "moving")]
+    return environment.from_string(template).render(
+        names=[entry["name"] for entry in inputs],
+        kept=_KEPT.get(str(result.get("kept")), str(result.get("kept") or "")),
+        warnings=[str(warning) for warning in _sequence(result.get("warnings"))],
+        tiles=_tiles(result),
+        metrics=_metrics(result),
+        rows=rows,
+        inputs=inputs,
+        grid=_grid(geometry),
+        timings=_timings(_mapping(result, "timings_s")),
+        options=_flat(_mapping(result, "options"), seed=result.get("seed")),
+        versions=_flat(_mapping(result, "versions")),
+    )
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number in plain digits, a dash where it is missing or not finite."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+        return NONE
+    text = f"{float(value):.{digits}f}"
+    small = 10**-digits / 2
+    return f"{float(value):.1e}" if value != 0 and abs(value) < small else text
+
+
+def _tiles(result: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The four figures at the top, those that are known: name, value, remark, state (good, check or nothing)."""
+    scores = _scores(result)
+    folding: Any = _mapping(result, "regularity").get("folding_percent")
+    inverse: Any = _mapping(result, "inverse_error_mm").get("mean")
+    seconds = _mapping(result, "timings_s")
+    total = seconds.get("total", sum(v for v in seconds.values() if number(v) != NONE))
+    tiles = []
+    if len(scores) > 1:
+        value = f"{number(scores[0][1])} \N{RIGHTWARDS ARROW} {number(scores[-1][1])}"
+        tiles.append({"name": "Similarity", "value": value, "remark": "before, after; more is better", "state": ""})
+    if number(folding) != NONE:
+        state = "good" if folding == 0 else "check"
+        tiles.append({"name": "Folding", "value": f"{number(folding)} %", "remark": "should be 0", "state": state})
+    if number(inverse) != NONE:
+        state = "good" if inverse <= INVERSE_GOOD_MM else "check"
+        value = f"{number(inverse)} mm"
+        tiles.append({"name": "Inverse error", "value": value, "remark": "there and back, mean", "state": state})
+    if seconds:
+        tiles.append({"name": "Time", "value": f"{number(total, 1)} s", "remark": "all stages", "state": ""})
+    return tiles
+
+
+def _metrics(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, value, what it says in plain words), those that are known."""
+    regularity, inverse = _mapping(result, "regularity"), _mapping(result, "inverse_error_mm")
+    name = str(_mapping(result, "similarity").get("name") or "similarity")
+    table = [
+        (f"Similarity, {stage}", number(v), f"How well the two images meet ({name}).") for stage, v in _scores(result)
+    ]
+    known = (
+        (
+            "Folding",
+            regularity.get("folding_percent"),
+            " %",
+            "Share of voxels turned inside out; 0 for a sound result.",
+        ),
+        ("Smallest Jacobian", regularity.get("min_jacobian"), "", "Strongest shrinking; 0.5 halves a volume, 0 folds."),
+        ("Largest Jacobian", regularity.get("max_jacobian"), "", "Strongest growth; 2 doubles a volume."),
+        (
+            "SD of log Jacobian",
+            regularity.get("sd_log_jacobian"),
+            "",
+            "How uneven the change of volume is; 0 is rigid.",
+        ),
+        (
+            "Affine volume factor",
+            result.get("affine_volume_factor"),
+            "",
+            "Volume change of the affine part; 1 is none.",
+        ),
+        ("Inverse error, mean", inverse.get("mean"), " mm", "How far a point lands from itself, there and back."),
+        ("Inverse error, 95th percentile", inverse.get("p95"), " mm", "19 of 20 points land closer than this."),
+        ("Inverse error, largest", inverse.get("max"), " mm", "The worst of the points looked at."),
+    )
+    return table + [(label, number(v) + unit, words) for label, v, unit, words in known if v is not None]
+
+
+def _scores(result: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """(stage, score) in the order of the stages, those that are numbers."""
+    return [(str(k), v) for k, v in _mapping(result, "similarity").items() if number(v) != NONE]
+
+
+def _timings(seconds: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    """(stage, seconds, share of the longest in percent for its bar); a total comes last, without a bar."""
+    known = {str(k): float(v) for k, v in seconds.items() if number(v) != NONE}
+    longest = max((v for k, v in known.items() if k != "total"), default=0.0) or 1.0
+    stages = [(k, f"{v:.2f} s", 100 * v / longest) for k, v in known.items() if k != "total"]
+    return [*stages, ("total", f"{known.get('total', sum(known.values())):.2f} s", 0.0)] if stages else []
+
+
+def _input(role: str, entry: Any) -> dict[str, Any]:
+    """role, name (of the file), path and sha256 of one input; entry: a mapping, a path, or nothing."""
+    known: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"path": entry}
+    paths = _sequence(known.get("path", known.get("paths")))
+    hashes = [str(digest) for digest in _sequence(known.get("sha256"))]
+    name = os.path.basename(str(paths[0]).rstrip("/\\")) if paths else role
+    return {"role": role, "name": name, "path": ", ".join(str(p) for p in paths), "sha256": ", ".join(hashes)}
+
+
+def _grid(geometry: Geometry) -> str:
+    size = " \N{MULTIPLICATION SIGN} ".join(str(n) for n in geometry.shape[::-1])
+    spacing = " \N{MULTIPLICATION SIGN} ".join(f"{s:.3g}" for s in geometry.spacing)
+    return f"{size} voxels of {spacing} mm (x, y, z)"
+
+
+def _flat(values: Mapping[str, Any], **more: Any) -> list[tuple[str, str]]:
+    """(name, text) of every entry, nested ones as JSON; those of `more` that are not None, and not there, follow."""
+    rest = {k: v for k, v in more.items() if v is not None and k not in values}
+    return [(str(k), v if isinstance(v, str) else json.dumps(v, default=str)) for k, v in {**values, **rest}.items()]
+
+
+def _mapping(result: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = result.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: Any) -> list[Any]:
+    """A list of what came: several, one, or none."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

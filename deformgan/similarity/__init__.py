@@ -1,0 +1,1 @@
+"""Scalars to minimise when images meet, and penalties on displacements; tensors only."""

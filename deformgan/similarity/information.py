@@ -1,0 +1,144 @@
+"""Mutual information, plain and normalised, of a joint histogram with Parzen windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deformgan.errors import InputError
+from deformgan.kernels.parzen import histogram_derivative, joint_histogram
+from deformgan.similarity.cached import CachedLoss, Float
+
+Range = tuple[float, float]
+
+
+def mi_loss(
+    warped: Tensor,
+    fixed: Tensor,
+    *,
+    bins: int = 32,
+    mask: Tensor | None = None,
+    weight: Tensor | None = None,
+    warped_range: Range | None = None,
+) -> Tensor:
+    """Minus the mutual information in nats; 0 = independent or flat, down to -log(bins).
+
+    Both (B, 1, *spatial), 2-D or 3-D -> scalar, the mean over B, differentiable by warped only.  The fixed image falls
+    into whole bins from its least to its largest value; a voxel of warped is spread over four bins by a cubic B-spline
+    (Mattes et al. 2003), within warped_range, beyond which values are clamped; by default its own extremes.
+    mask, weight: (B or 1, 1, *spatial), weights of each voxel, multiplied.
+    """
+    return MutualInformation(fixed, bins, mask, warped_range=warped_range)(warped, weight)
+
+
+def nmi_loss(
+    warped: Tensor,
+    fixed: Tensor,
+    *,
+    bins: int = 32,
+    mask: Tensor | None = None,
+    weight: Tensor | None = None,
+    warped_range: Range | None = None,
+) -> Tensor:
+    """2 - NMI, NMI = (H(fixed) + H(warped)) / H(both) (Studholme et al. 1999); 1 = independent; all as in mi_loss."""
+    return MutualInformation(fixed, bins, mask, normalised=True, warped_range=warped_range)(warped, weight)
+
+
+class MutualInformation(CachedLoss):
+    """mi_loss, or nmi_loss if `normalised`, against a fixed image whose bins are kept, for many warped images."""
+
+    def __init__(
+        self,
+        fixed: Tensor,
+        bins: int = 32,
+        mask: Tensor | None = None,
+        *,
+        normalised: bool = False,
+        warped_range: Range | None = None,
+    ) -> None:
+        """All as in mi_loss; bins from 4 to 256."""
+        if not 4 <= bins <= 256:
+            raise InputError(f"bins: expected 4 to 256; got {bins}")
+        super().__init__(fixed, mask)
+        self.bins, self.normalised, self.warped_range = bins, normalised, warped_range
+        self._fixed_bins = [_whole_bins(image, bins) for image in self.fixed]
+
+    def _range_of(self, warped: Float | Tensor) -> tuple[float, float]:
+        """Least value, and bins per unit of intensity; 0 for a constant image."""
+        low, high = self.warped_range or (float(warped.min()), float(warped.max()))
+        return low, (self.bins - 3) / (high - low) if high > low else 0.0
+
+    def _reference(self, warped: Tensor, weight: Tensor | None) -> Tensor:
+        losses = []
+        for b, image in enumerate(warped):
+            masks = [w.to(warped).expand_as(warped)[b].flatten() for w in (self.mask, weight) if w is not None]
+            low, rate = self._range_of(image.detach())
+            table = _histogram_reference(self._fixed_bins[b].flatten(), image.flatten(), low, rate, self.bins, masks)
+            p = table / table.sum().clamp(min=torch.finfo(table.dtype).tiny)
+            h_fixed, h_warped, h_both = (_entropy(p.sum(1)), _entropy(p.sum(0)), _entropy(p))
+            nmi = (h_fixed + h_warped) / h_both.clamp(min=1e-6)
+            losses.append(2 - nmi if self.normalised else h_both - h_fixed - h_warped)
+        return torch.stack(losses).mean()
+
+    def _compiled(
+        self, b: int, warped: Float, mask: Float | None, weight: Float | None, derivative: bool, times: float
+    ) -> tuple[float, Float]:
+        both = mask * weight if mask is not None and weight is not None else None
+        voxels = next((w.ravel() for w in (both, mask, weight) if w is not None), None)
+        (low, rate), image = self._range_of(warped), warped.ravel()
+        fixed_bins = self._fixed_bins[b].flatten().numpy()
+        table = joint_histogram(fixed_bins, image, low, rate, self.bins, voxels)
+        value, slopes = _information(table, self.normalised)
+        if not derivative:
+            return value, np.empty(0, np.float32)
+        return value, histogram_derivative(fixed_bins, image, low, rate, times * slopes, voxels)
+
+
+def _whole_bins(image: Tensor, bins: int) -> Tensor:
+    low, high = image.min(), image.max()
+    rate = bins / (high - low) if high > low else torch.zeros_like(low)
+    return ((image - low) * rate).clamp(0, bins - 1).to(torch.uint8)
+
+
+def _entropy(p: Tensor) -> Tensor:
+    positive = torch.where(p > 0, p, torch.ones_like(p))
+    return -(p * positive.log()).sum()
+
+
+def _entropies(p: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """log p, 0 where p is, and the entropy in nats."""
+    logs = np.log(np.where(p > 0, p, 1.0))
+    return logs, float(-(p * logs).sum())
+
+
+def _information(table: NDArray[np.float64], normalised: bool) -> tuple[float, NDArray[np.float64]]:
+    """-MI, or 2 - NMI, of a joint histogram and its derivative by each entry.
+
+    Left out of the derivative is what is constant along a row, as a voxel's four shares always sum to its weight.
+    """
+    total = max(table.sum(), 1e-30)
+    p = table / total
+    (log_both, h_both), (log_warped, h_warped), h_fixed = _entropies(p), _entropies(p.sum(0)), _entropies(p.sum(1))[1]
+    if not normalised:
+        return h_both - h_fixed - h_warped, (log_warped - log_both) / total
+    h_both = max(h_both, 1e-6)
+    nmi = (h_fixed + h_warped) / h_both
+    return 2 - nmi, (log_warped - nmi * log_both) / (h_both * total)
+
+
+def _histogram_reference(
+    fixed_bins: Tensor, warped: Tensor, low: float, rate: float, bins: int, weights: list[Tensor]
+) -> Tensor:
+    """The twin of the kernel in plain torch: four scattered additions, no table of voxels by bins."""
+    u = 1 + ((warped - low) * rate).clamp(0, bins - 3)
+    first = u.detach().floor().clamp(max=bins - 3)
+    s = u - first
+    at = fixed_bins.long() * bins + first.long() - 1
+    shares = [(1 - s) ** 3, 3 * s**3 - 6 * s**2 + 4, -3 * s**3 + 3 * s**2 + 3 * s + 1, s**3]
+    table = warped.new_zeros(bins * bins)
+    whole = torch.stack(weights).prod(0) / 6 if weights else 1 / 6
+    for k, share in enumerate(shares):
+        table = table.index_add(0, at + k, share * whole)
+    return table.view(bins, bins)

@@ -1,0 +1,167 @@
+"""Parameters of a rigid, similarity or affine map <-> its 4x4 matrix in LPS mm, and the matrix's exact derivatives.
+
+x -> L (x - c) + c + t about a centre c.  The parameters p, float64, in this order:
+
+    rigid       6  rotation vector (x, y, z; radians, right-handed about the axis), translation t (x, y, z; mm)
+    similarity  7  the same, then the logarithm of the scale
+    affine     12  the same six, then three log scales (x, y, z), then three shears (xy, xz, yz)
+
+L = R for rigid, R exp(s) for similarity, R H S for affine: S scales along x, y, z first, H is unit upper triangular.
+All zeros are the identity.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deformgan.errors import InputError
+
+Array = NDArray[np.float64]
+Model = Literal["rigid", "similarity", "affine"]
+
+PARAMETERS: dict[Model, int] = {"rigid": 6, "similarity": 7, "affine": 12}
+_SHEARS = ((0, 1), (0, 2), (1, 2))
+_SMALL = 1e-4  # radians; below it the series of the rotation is exact to double precision
+
+
+def from_parameters(p: Array, centre: Array, model: Model) -> Array:
+    """The 4x4 matrix, LPS mm, of the parameters p about `centre` (x, y, z in mm)."""
+    p = _checked(p, model)
+    return _about(_rotation(p[:3]) @ _stretch(p, model), p[3:6], centre)
+
+
+def derivatives(p: Array, centre: Array, model: Model) -> Array:
+    """dMatrix/dp, (n, 4, 4), of `from_parameters`; the last rows are 0."""
+    p = _checked(p, model)
+    centre = np.asarray(centre, np.float64)
+    rotation, stretch = _rotation(p[:3]), _stretch(p, model)
+    linear = np.zeros((len(p), 3, 3))
+    linear[:3] = _rotation_derivatives(p[:3]) @ stretch
+    linear[6:] = rotation @ _stretch_derivatives(p, model)
+    out = np.zeros((len(p), 4, 4))
+    out[:, :3, :3] = linear
+    out[:, :3, 3] = -linear @ centre
+    out[3:6, :3, 3] += np.eye(3)
+    return out
+
+
+def to_parameters(matrix: Array, centre: Array, model: Model) -> Array:
+    """The parameters of a 4x4 matrix, LPS mm, about `centre`; the nearest map of a simpler model where it is richer.
+
+    rigid and similarity take the rotation nearest in the Frobenius norm, similarity the cube root of the determinant.
+    The rotation's angle is in [0, pi].  Raises InputError for a singular, reflecting or non-finite matrix.
+    """
+    matrix, centre = np.asarray(matrix, np.float64), np.asarray(centre, np.float64)
+    linear = matrix[:3, :3]
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(linear) <= 0:
+        raise InputError(f"an affine matrix must be 4x4, finite, with a positive determinant; got {matrix.tolist()}")
+    translation = matrix[:3, 3] + linear @ centre - centre
+    if model == "affine":
+        rotation, stretch = np.linalg.qr(linear)
+        signs = np.sign(np.diag(stretch))
+        rotation, stretch = rotation * signs, signs[:, None] * stretch
+        scales = np.diag(stretch)
+        shears = [stretch[i, j] / scales[j] for i, j in _SHEARS]
+        return np.concatenate([_rotation_vector(rotation), translation, np.log(scales), shears])
+    left, _, right = np.linalg.svd(linear)
+    rigid = np.concatenate([_rotation_vector(left @ right), translation])
+    return rigid if model == "rigid" else np.append(rigid, np.log(np.linalg.det(linear)) / 3)
+
+
+def _checked(p: Array, model: Model) -> Array:
+    p = np.asarray(p, np.float64)
+    if model not in PARAMETERS:
+        raise InputError(f"model must be one of {', '.join(PARAMETERS)}; got {model!r}")
+    if p.shape != (PARAMETERS[model],):
+        raise InputError(f"a {model} map has {PARAMETERS[model]} parameters; got an array of shape {p.shape}")
+    return p
+
+
+def _about(linear: Array, translation: Array, centre: Array) -> Array:
+    centre = np.asarray(centre, np.float64)
+    matrix = np.eye(4)
+    matrix[:3, :3] = linear
+    matrix[:3, 3] = centre + translation - linear @ centre
+    return matrix
+
+
+def _cross(v: Array) -> Array:
+    """[v], the matrix of w -> v x w."""
+    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
+
+
+def _rotation(v: Array) -> Array:
+    """exp([v]).  Source: Rodrigues' formula."""
+    angle = float(np.linalg.norm(v))
+    k = _cross(v)
+    first, second = _coefficients(angle)
+    rotation: Array = np.eye(3) + first * k + second * k @ k
+    return rotation
+
+
+def _coefficients(angle: float) -> tuple[float, float]:
+    """sin(a) / a and (1 - cos(a)) / a^2."""
+    if angle < _SMALL:
+        return 1 - angle**2 / 6, 0.5 - angle**2 / 24
+    return np.sin(angle) / angle, 0.5 * (np.sin(angle / 2) / (angle / 2)) ** 2
+
+
+def _rotation_derivatives(v: Array) -> Array:
+    """d exp([v]) / dv, (3, 3, 3): [J(v) e_i] exp([v]), J the left Jacobian of the rotation group.
+
+    Source: Sola, Deray, Atchuthan, "A micro Lie theory for state estimation in robotics" (2018), Eq. 145.
+    """
+    angle = float(np.linalg.norm(v))
+    k = _cross(v)
+    first, second = _coefficients(angle)
+    third = (1 - first) / angle**2 if angle >= _SMALL else 1 / 6 - angle**2 / 120
+    jacobian = np.eye(3) + second * k + third * k @ k
+    return np.stack([_cross(column) for column in jacobian.T]) @ _rotation(v)
+
+
+def _rotation_vector(rotation: Array) -> Array:
+    """The v of least length with exp([v]) = rotation, by way of the unit quaternion (safe near half a turn)."""
+    # The quaternion (x, y, z, w) is the last eigenvector of this symmetric matrix: Bar-Itzhack 2000.
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
+    symmetric = np.array(
+        [
+            [xx - yy - zz, xy + yx, xz + zx, zy - yz],
+            [xy + yx, yy - xx - zz, yz + zy, xz - zx],
+            [xz + zx, yz + zy, zz - xx - yy, yx - xy],
+            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
+        ]
+    )
+    quaternion = np.linalg.eigh(symmetric)[1][:, -1]
+    vector, scalar = quaternion[:3] * np.sign(quaternion[3] or 1.0), abs(quaternion[3])
+    half = np.linalg.norm(vector)
+    turn: Array = vector * (2 * np.arctan2(half, scalar) / half if half > 0 else 2.0)
+    return turn
+
+
+def _stretch(p: Array, model: Model) -> Array:
+    """L without its rotation."""
+    if model == "rigid":
+        return np.eye(3)
+    if model == "similarity":
+        return np.diag(np.exp(p[[6, 6, 6]]))
+    shear = np.eye(3)
+    for value, place in zip(p[9:], _SHEARS, strict=True):
+        shear[place] = value
+    stretch: Array = shear * np.exp(p[6:9])
+    return stretch
+
+
+def _stretch_derivatives(p: Array, model: Model) -> Array:
+    """dStretch/dp of the parameters after the sixth, (n - 6, 3, 3)."""
+    stretch = _stretch(p, model)
+    if model != "affine":
+        return np.repeat(stretch[None], len(p) - 6, axis=0)
+    out = np.zeros((6, 3, 3))
+    for k in range(3):
+        out[k, :, k] = stretch[:, k]
+    for k, (i, j) in enumerate(_SHEARS):
+        out[3 + k, i, j] = np.exp(p[6 + j])
+    return out
