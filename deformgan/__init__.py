@@ -1,9 +1,9 @@
 """Deformable registration of 3-D medical images across modalities.
 
-    import deformgan
+import deformgan
 
-    result = deformgan.register("ct.nii.gz", "mr.nii.gz")
-    result.save("out")
+result = deformgan.register("ct.nii.gz", "mr.nii.gz")
+result.save("out")
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -14,7 +15,9 @@ from deformgan.cli.register import register
 from deformgan.cli.warp import warp
 from deformgan.errors import DeformganError
 
-BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle kernel threads sleep: a busy machine stays usable
+
+BAD_INPUT = 2
 
 app = typer.Typer(
     help="Deformable registration of 3-D medical images across modalities.",
@@ -42,19 +45,19 @@ def root(
 
 def main() -> None:
     """Run a command; a user's error is one line on stderr and exit 2, an interruption exits 130 or 143."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stopped)
     try:
         app()
     except DeformganError as error:
         typer.echo(f"deformgan: {error}", err=True)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        typer.echo("deformgan: interrupted; nothing was written", err=True)
-        sys.exit(INTERRUPTED)
     except MemoryError:
         typer.echo("deformgan: out of memory; try --preset fast, or resample the images to larger voxels", err=True)
         sys.exit(1)
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
-    sys.exit(TERMINATED)
+def _stopped(number: int, frame: FrameType | None) -> None:
+    """Leave by SystemExit, so that every temporary file is cleaned up on the way."""
+    typer.echo("deformgan: stopped; nothing was written", err=True)
+    sys.exit(128 + number)

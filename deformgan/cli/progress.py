@@ -50,6 +50,10 @@ def _lines() -> Show:
     def show(step: Progress) -> None:
         if step.done in (0, step.total):
             loss = "" if step.done == 0 else f"  loss {step.loss:.4f}"
-            print(f"{time.perf_counter() - begin:7.1f} s  {step.stage:<10} {step.level:>6}{loss}", file=sys.stderr, flush=True)
+            print(
+                f"{time.perf_counter() - begin:7.1f} s  {step.stage:<10} {step.level:>6}{loss}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     return show

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -76,21 +78,22 @@ class Geometry:
         return index @ self.matrix[:3, :3].T + self.matrix[:3, 3]
 
     @classmethod
-    def from_matrix(cls, matrix: np.ndarray, size: tuple[int, int, int]) -> Geometry:
+    def from_matrix(cls, matrix: np.ndarray, size: Sequence[int]) -> Geometry:
         """The grid whose index (i, j, k) -> LPS mm is `matrix` (4, 4); columns give spacing and direction."""
         matrix = np.asarray(matrix, dtype=np.float64)
         spacing = np.linalg.norm(matrix[:3, :3], axis=0)
         if not np.isfinite(matrix).all() or spacing.min() <= 0:
             raise InputError("the grid's matrix must be finite and without a zero column; repair the header")
-        return cls(size, tuple(spacing), tuple(matrix[:3, 3]), tuple((matrix[:3, :3] / spacing).ravel()))
+        cosines = (matrix[:3, :3] / spacing).ravel()
+        return cls(_three(size), _three(spacing), _three(matrix[:3, 3]), tuple(cosines))
 
-    def resized(self, size: tuple[int, int, int]) -> Geometry:
+    def resized(self, size: Sequence[int]) -> Geometry:
         """The same field of view with another number of voxels (edges kept, not the corner voxels' centres)."""
         ratio = np.array(self.size) / np.array(size)
         step = np.eye(4)
         step[:3, :3] = np.diag(ratio)
         step[:3, 3] = (ratio - 1) / 2
-        return Geometry.from_matrix(self.matrix @ step, tuple(int(n) for n in size))
+        return Geometry.from_matrix(self.matrix @ step, [int(n) for n in size])
 
     def padded(self, voxels: int | tuple[int, int, int]) -> Geometry:
         """The same grid with `voxels` (one number, or x, y, z) more on either side."""
@@ -102,3 +105,10 @@ class Geometry:
     def almost_equal(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
         """Same size, and every corner at the same place within `tolerance_mm`."""
         return self.size == other.size and bool(np.abs(self.corners - other.corners).max() <= tolerance_mm)
+
+
+def _three(values: Any) -> Any:
+    """The three values as a tuple; another number of them is an InputError."""
+    if len(values) != 3:
+        raise InputError(f"a grid has three axes, got {len(values)} values: {values}")
+    return tuple(values)

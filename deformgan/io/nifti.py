@@ -18,8 +18,10 @@ MOST_INFLATION = 1100  # deflate cannot shrink more than 1032 : 1
 def read_nifti(path: Path, volume: int | None) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(array (X, Y, Z), matrix index -> LPS mm (4, 4), notes).  Raises InputError."""
     import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
 
-    failures = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, ValueError)
+    failures = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nibabel's remarks on headers; what matters is checked below
         try:
@@ -58,7 +60,9 @@ def _values(image: Any, volume: int | None, path: Path) -> tuple[np.ndarray, lis
     if len(shape) < 3 or min(shape[:3]) < 2:
         raise InputError(f"{path} has size {tuple(shape)}: expected a 3-D image of at least two voxels along each axis")
     if len(shape) > 4 or (len(shape) == 4 and volume is None):
-        raise InputError(f"{path} has size {tuple(shape)}; say which volume to take: --volume K, K from 0 to {shape[3] - 1}")
+        raise InputError(
+            f"{path} has size {tuple(shape)}; say which volume to take: --volume K, K from 0 to {shape[3] - 1}"
+        )
     raw = np.asanyarray(proxy.get_unscaled() if hasattr(proxy, "get_unscaled") else proxy)
     raw = raw.reshape(shape, order="A") if list(raw.shape) != shape else raw
     if len(shape) == 4:
@@ -78,7 +82,8 @@ def _values(image: Any, volume: int | None, path: Path) -> tuple[np.ndarray, lis
 
 def _orientation(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
     """Index -> LPS mm, chosen as ITK does: sform if it is of the scanner or alone, else qform, else spacing only."""
-    header, notes = image.header, []
+    header = image.header
+    notes: list[str] = []
     if not hasattr(header, "get_qform"):
         return RAS_LPS @ np.asarray(image.affine, np.float64), notes
     sform, scode = header.get_sform(coded=True)

@@ -131,7 +131,7 @@ def orthonormal(matrix: np.ndarray, size: tuple[int, ...], name: str) -> tuple[G
 
 
 def checked_image(array: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
-    """(Z, Y, X) as contiguous float32 with every value finite, and notes.  Raises InputError for nothing to register."""
+    """(Z, Y, X) as contiguous float32, every value finite, and notes.  Raises InputError for nothing to register."""
     if array.dtype.names or array.dtype.kind not in "buif":
         raise InputError(f"{name} holds {array.dtype} values (colour or complex); convert it to one grey value a voxel")
     with np.errstate(over="ignore"):

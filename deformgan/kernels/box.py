@@ -37,7 +37,7 @@ def box_sum(stack: Float, size: int) -> Float:
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def slide_rows(planes, rows, y, reach):  # type: ignore[no-untyped-def]
+def slide_rows(planes, rows, y, reach):
     """Move running sums rows (K, X) of planes (K, Y, X) to row y; zeros before y = -reach, they hold from y = 0."""
     height, width = planes.shape[1:]
     enter, leave = y + reach, y - reach - 1
@@ -58,7 +58,7 @@ def slide_rows(planes, rows, y, reach):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def sum_along_row(rows, line, reach, out):  # type: ignore[no-untyped-def]
+def sum_along_row(rows, line, reach, out):
     """out (K, X) = sums of rows (K, X) over 2 * reach + 1 voxels; `line` (X + 2 reach,) has zeros at both ends."""
     width = rows.shape[1]
     here = line[reach:]
@@ -75,7 +75,7 @@ def sum_along_row(rows, line, reach, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def put_row(ring_sums, slot, fresh, y):  # type: ignore[no-untyped-def]
+def put_row(ring_sums, slot, fresh, y):
     """Row y of the plane in `slot` (K, Y, X) of a ring gives way to fresh (K, X); ring_sums = sum over the ring."""
     for k in range(fresh.shape[0]):
         total, old, new = ring_sums[k, y], slot[k, y], fresh[k]
@@ -85,14 +85,14 @@ def put_row(ring_sums, slot, fresh, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def put_blank(ring_sums, slot, blank):  # type: ignore[no-untyped-def]
+def put_blank(ring_sums, slot, blank):
     """The plane in `slot` gives way to nothing; blank (K, X) zeros."""
     for y in range(slot.shape[1]):
         put_row(ring_sums, slot, blank, y)
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def window_weights(weight, mask, z, y, out):  # type: ignore[no-untyped-def]
+def window_weights(weight, mask, z, y, out):
     """Weight in the mean of each window of a row -> out (X,): the product of weight and mask, if not empty."""
     out[:] = 1
     if weight.shape[0] > 0:
@@ -104,7 +104,7 @@ def window_weights(weight, mask, z, y, out):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def total_weight(shape, weight, mask, bounds):  # type: ignore[no-untyped-def]
+def total_weight(shape, weight, mask, bounds):
     """Sum of window_weights over an image of `shape`."""
     if weight.shape[0] == 0 and mask.shape[0] == 0:
         return float(shape[0] * shape[1] * shape[2])
@@ -119,7 +119,7 @@ def total_weight(shape, weight, mask, bounds):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _box_sum(stack, reach, bounds, out):  # type: ignore[no-untyped-def]
+def _box_sum(stack, reach, bounds, out):
     channels, depth, height, width = stack.shape
     slabs = len(bounds) - 1
     for n in prange(channels * slabs):

@@ -65,7 +65,7 @@ def _agree(*arrays: Float) -> None:
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _locate_row(v, z, y, size, cell, step, weight):  # type: ignore[no-untyped-def]
+def _locate_row(v, z, y, size, cell, step, weight):
     """Cells of x + v(x) along the row (z, y): flat index, steps to the far corners (0 at a border), weights."""
     one, zero = np.int32(1), np.int32(0)
     nz, ny, nx = np.int32(size[0]), np.int32(size[1]), np.int32(size[2])
@@ -85,7 +85,7 @@ def _locate_row(v, z, y, size, cell, step, weight):  # type: ignore[no-untyped-d
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _sample_row(flat, cell, step, weight, value):  # type: ignore[no-untyped-def]
+def _sample_row(flat, cell, step, weight, value):
     """Trilinear values (3, X) of the three channels of flat (3, voxels)."""
     for x in range(value.shape[1]):
         a = np.uint32(cell[x])
@@ -102,7 +102,7 @@ def _sample_row(flat, cell, step, weight, value):  # type: ignore[no-untyped-def
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _compose(u, v, out):  # type: ignore[no-untyped-def]
+def _compose(u, v, out):
     size = u.shape[1:]
     flat = u.reshape(3, -1)
     for z in prange(size[0]):
@@ -117,7 +117,7 @@ def _compose(u, v, out):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _compose_gradient(u, v, gradient, out):  # type: ignore[no-untyped-def]
+def _compose_gradient(u, v, gradient, out):
     size = u.shape[1:]
     flat = u.reshape(3, -1)
     for z in prange(size[0]):
@@ -149,7 +149,7 @@ def _compose_gradient(u, v, gradient, out):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _spread_row(row, cell, step, weight, begin, end, target):  # type: ignore[no-untyped-def]
+def _spread_row(row, cell, step, weight, begin, end, target):
     """Add a row of values to the corners of their cells, those with a flat index in [begin, end) alone."""
     for x in range(row.shape[0]):
         wz, wy, wx = weight[0, x], weight[1, x], weight[2, x]
@@ -167,7 +167,7 @@ def _spread_row(row, cell, step, weight, begin, end, target):  # type: ignore[no
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _splat(values, v, out):  # type: ignore[no-untyped-def]
+def _splat(values, v, out):
     """Each slab of output planes is filled by one thread, which visits all the rows that may touch it in order."""
     channels, depth, height, width = values.shape
     size = (depth, height, width)
@@ -194,7 +194,7 @@ def _splat(values, v, out):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _invert(u, iterations, tolerance, v, residual):  # type: ignore[no-untyped-def]
+def _invert(u, iterations, tolerance, v, residual):
     size = u.shape[1:]
     flat = u.reshape(3, -1)
     for z in prange(size[0]):
@@ -223,7 +223,7 @@ def _invert(u, iterations, tolerance, v, residual):  # type: ignore[no-untyped-d
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _jacobian(u, out):  # type: ignore[no-untyped-def]
+def _jacobian(u, out):
     depth, height, width = out.shape
     half, one = np.float32(0.5), np.float32(1)
     for z in prange(depth):

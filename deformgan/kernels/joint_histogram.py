@@ -2,8 +2,8 @@
 
 One image is sampled: its points and their bins are fixed. The other image, already scaled to bin units, is read at the
 posed points by trilinear interpolation; its value splits linearly between two neighbouring bins. Poses are 3 x 4
-matrices, sampled index (z, y, x, 1) -> index (z, y, x) of the other image. `valid` (uint8, the other image's shape) tells
-which of its voxels may be used.
+matrices, sampled index (z, y, x, 1) -> index (z, y, x) of the other image. `valid` (uint8, the other image's shape)
+tells which of its voxels may be used.
 """
 
 import numpy as np
@@ -16,9 +16,9 @@ def _read(image, valid, z, y, x):
     nz, ny, nx = image.shape
     if not (-0.5 <= z < nz - 0.5 and -0.5 <= y < ny - 0.5 and -0.5 <= x < nx - 0.5):
         return 0.0, 0.0, 0.0, 0.0, False
-    z = min(max(z, 0.0), nz - 1.0)
-    y = min(max(y, 0.0), ny - 1.0)
-    x = min(max(x, 0.0), nx - 1.0)
+    u, v, w = min(max(z, 0.0), nz - 1.0), min(max(y, 0.0), ny - 1.0), min(max(x, 0.0), nx - 1.0)
+    free_z, free_y, free_x = 1.0 * (u == z), 1.0 * (v == y), 1.0 * (w == x)  # 0 where the border value holds
+    z, y, x = u, v, w
     k, j, i = min(int(z), nz - 2), min(int(y), ny - 2), min(int(x), nx - 2)
     a, b, c = z - k, y - j, x - i
     if valid[int(z + 0.5), int(y + 0.5), int(x + 0.5)] == 0:
@@ -33,7 +33,7 @@ def _read(image, valid, z, y, x):
     dy = (p01 - p00) + a * ((p11 - p10) - (p01 - p00))
     d0 = (v001 - v000) + b * ((v011 - v010) - (v001 - v000))
     d1 = (v101 - v100) + b * ((v111 - v110) - (v101 - v100))
-    return q0 + a * (q1 - q0), q1 - q0, dy, d0 + a * (d1 - d0), True
+    return q0 + a * (q1 - q0), free_z * (q1 - q0), free_y * dy, free_x * (d0 + a * (d1 - d0)), True
 
 
 @njit(inline="always", fastmath=True)

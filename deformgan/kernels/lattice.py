@@ -46,7 +46,7 @@ def adjoint(
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _gather_planes(gradient, scale, at_y, at_x, planes):  # type: ignore[no-untyped-def]
+def _gather_planes(gradient, scale, at_y, at_x, planes):
     """Adjoint along y and x of every plane; `scale` multiplies on the way unless it is empty."""
     height, width = gradient.shape[2:]
     nodes_y, nodes_x = planes.shape[2:]
@@ -74,7 +74,7 @@ def _gather_planes(gradient, scale, at_y, at_x, planes):  # type: ignore[no-unty
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _gather_depth(planes, at_z, out):  # type: ignore[no-untyped-def]
+def _gather_depth(planes, at_z, out):
     """Adjoint along z; one thread sums all the planes around its node, in order."""
     index, weight = at_z
     for k in prange(out.shape[1]):

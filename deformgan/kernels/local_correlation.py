@@ -90,7 +90,7 @@ def local_correlation(
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _slide_row(sums, y, m_new, f_new, m_old, f_old, shift, scale):  # type: ignore[no-untyped-def]
+def _slide_row(sums, y, m_new, f_new, m_old, f_old, shift, scale):
     """Add the products m, m^2, m f of one new row to the sums along z and take those of the old row away."""
     s_m, s_mm, s_mf = sums[0, y], sums[1, y], sums[2, y]
     for x in range(len(m_new)):
@@ -101,7 +101,7 @@ def _slide_row(sums, y, m_new, f_new, m_old, f_old, shift, scale):  # type: igno
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _slide_weighted_row(sums, y, m_row, f_row, w_row, shift, scale, sign):  # type: ignore[no-untyped-def]
+def _slide_weighted_row(sums, y, m_row, f_row, w_row, shift, scale, sign):
     """Add (sign 1) or take away (-1) the weighted products m, m^2, m f, 1, f, f^2 of one row."""
     s_m, s_mm, s_mf, s_w, s_f, s_ff = (sums[0, y], sums[1, y], sums[2, y], sums[3, y], sums[4, y], sums[5, y])
     for x in range(len(m_row)):
@@ -117,7 +117,7 @@ def _slide_weighted_row(sums, y, m_row, f_row, w_row, shift, scale, sign):  # ty
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _slide_planes(sums, warped, fixed, weight, shift_scale, enter, leave, still, blank):  # type: ignore[no-untyped-def]
+def _slide_planes(sums, warped, fixed, weight, shift_scale, enter, leave, still, blank):
     """Let plane `enter` into the sums along z and plane `leave` out; -1 for none: still, blank are rows of m, f = 0."""
     shift, scale, one = shift_scale[0], shift_scale[1], np.float32(1)
     for y in range(warped.shape[1]):
@@ -133,7 +133,7 @@ def _slide_planes(sums, warped, fixed, weight, shift_scale, enter, leave, still,
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
-def _correlation(cross, variance, precision, squared):  # type: ignore[no-untyped-def]
+def _correlation(cross, variance, precision, squared):
     """rho or rho^2, its derivative by `cross`, and minus that by m's variance sum, doubled."""
     if squared:
         p = cross * precision / variance
@@ -146,7 +146,7 @@ def _correlation(cross, variance, precision, squared):  # type: ignore[no-untype
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _plain_row(box, mean, precision, count, count_x, floor, squared, outer, planes):  # type: ignore[no-untyped-def]
+def _plain_row(box, mean, precision, count, count_x, floor, squared, outer, planes):
     """Sum of the correlations of one row of windows; their p, q, r go into planes (3, X)."""
     total = np.float32(0)
     b_m, b_mm, b_mf = box[0], box[1], box[2]
@@ -165,7 +165,7 @@ def _plain_row(box, mean, precision, count, count_x, floor, squared, outer, plan
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _weighted_row(box, floor, squared, outer, planes):  # type: ignore[no-untyped-def]
+def _weighted_row(box, floor, squared, outer, planes):
     """As _plain_row with all six sums in `box`; a window of no weight counts as uncorrelated."""
     total = np.float32(0)
     b_m, b_mm, b_mf, b_w, b_f, b_ff = box[0], box[1], box[2], box[3], box[4], box[5]
@@ -185,7 +185,7 @@ def _weighted_row(box, floor, squared, outer, planes):  # type: ignore[no-untype
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _gradient_plane(ring_sums, warped, fixed, weight, shift_scale, factor, reach, out):  # type: ignore[no-untyped-def]
+def _gradient_plane(ring_sums, warped, fixed, weight, shift_scale, factor, reach, out):
     """Derivative of one plane (Y, X) from the sums along z of p, q, r; weight (Y, X) or empty."""
     width = out.shape[1]
     shift, scale = shift_scale[0], shift_scale[1]
@@ -205,7 +205,7 @@ def _gradient_plane(ring_sums, warped, fixed, weight, shift_scale, factor, reach
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _window_plane(sums, z, windows, weight, mask, counts, floor, squared, reach, slot, ring_sums):  # type: ignore[no-untyped-def]
+def _window_plane(sums, z, windows, weight, mask, counts, floor, squared, reach, slot, ring_sums):
     """Sum of the correlations of the windows of plane z from the sums along z; their p, q, r go into the ring."""
     kinds, height, width = sums.shape
     mean, precision, (n_z, n_y, n_x) = windows[0], windows[1], counts
@@ -236,7 +236,7 @@ def _window_plane(sums, z, windows, weight, mask, counts, floor, squared, reach,
 @njit(nogil=True, fastmath=True, error_model="numpy")
 def _correlate_slab(
     first, last, warped, shift_scale, fixed, windows, weight, mask, counts, reach, floor, squared, factor, gradient
-):  # type: ignore[no-untyped-def]
+):
     """Sum of the correlations of the windows of planes first..last - 1, and the derivative there unless empty."""
     depth, height, width = warped.shape
     wanted, size = gradient.shape[0] > 0, 2 * reach + 1
@@ -271,7 +271,7 @@ def _correlate_slab(
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _correlate(
     warped, shift_scale, fixed, windows, weight, mask, counts, reach, floor, squared, bounds, factor, gradient
-):  # type: ignore[no-untyped-def]
+):
     totals = np.zeros(len(bounds) - 1)
     for t in prange(len(bounds) - 1):
         totals[t] = _correlate_slab(

@@ -72,7 +72,7 @@ def local_agreement(
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _add_differences(sums, image, z, y, sign):  # type: ignore[no-untyped-def]
+def _add_differences(sums, image, z, y, sign):
     """Add the differences of row y of plane z, times sign, to the sums along z (3, Y, X)."""
     depth, height, width = image.shape
     s_z, s_y, s_x = sums[0, y], sums[1, y], sums[2, y]
@@ -91,7 +91,7 @@ def _add_differences(sums, image, z, y, sign):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _agree_row(box, n_z, n_y, n_x, floor, outer, fresh):  # type: ignore[no-untyped-def]
+def _agree_row(box, n_z, n_y, n_x, floor, outer, fresh):
     """Sum of the agreements of a row of windows, box = 2 g (3, X); their derivative by g goes into fresh (3, X)."""
     total, one, tiny = np.float32(0), np.float32(1), np.float32(1e-30)
     g_z, g_y, g_x, c_z, c_y, c_x = box[0], box[1], box[2], fresh[0], fresh[1], fresh[2]
@@ -112,7 +112,7 @@ def _agree_row(box, n_z, n_y, n_x, floor, outer, fresh):  # type: ignore[no-unty
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _box_plane(ring_sums, reach, out):  # type: ignore[no-untyped-def]
+def _box_plane(ring_sums, reach, out):
     """Sums over rows and columns of the sums along z (3, Y, X) -> out, same shape, float32."""
     width = out.shape[2]
     rows, box = np.zeros((3, width)), np.empty((3, width), np.float32)
@@ -126,7 +126,7 @@ def _box_plane(ring_sums, reach, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _transposed_differences(before, here, after, edges, factor, out):  # type: ignore[no-untyped-def]
+def _transposed_differences(before, here, after, edges, factor, out):
     """Derivative of a plane (Y, X) from the box sums of c (3, Y, X) in it and its neighbours; edges: first, last?"""
     height, width = out.shape
     sign_z, sign_w = (np.float32(-1 if edges[0] else 1), np.float32(-1 if edges[1] else 1))
@@ -150,7 +150,7 @@ def _transposed_differences(before, here, after, edges, factor, out):  # type: i
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _agreement_plane(sums, z, directions, weight, mask, reach, floor, slot, ring_sums):  # type: ignore[no-untyped-def]
+def _agreement_plane(sums, z, directions, weight, mask, reach, floor, slot, ring_sums):
     """Sum of the agreements of the windows of plane z; their derivatives by g go into the ring."""
     height, width = sums.shape[1:]
     rows, box = np.zeros((3, width)), np.empty((3, width), np.float32)
@@ -171,7 +171,7 @@ def _agreement_plane(sums, z, directions, weight, mask, reach, floor, slot, ring
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _agree_slab(first, last, warped, directions, weight, mask, reach, floor, factor, gradient):  # type: ignore[no-untyped-def]
+def _agree_slab(first, last, warped, directions, weight, mask, reach, floor, factor, gradient):
     """Sum of the agreements of the windows of planes first..last - 1, and the derivative there unless empty."""
     depth, height, width = warped.shape
     wanted, beyond = gradient.shape[0] > 0, reach + 1
@@ -207,7 +207,7 @@ def _agree_slab(first, last, warped, directions, weight, mask, reach, floor, fac
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _agree(warped, directions, weight, mask, reach, floor, bounds, factor, gradient):  # type: ignore[no-untyped-def]
+def _agree(warped, directions, weight, mask, reach, floor, bounds, factor, gradient):
     totals = np.zeros(len(bounds) - 1)
     for t in prange(len(bounds) - 1):
         totals[t] = _agree_slab(

@@ -65,7 +65,7 @@ def self_similarity_difference(
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _add_squares(total, image, a, b, z, y, sign):  # type: ignore[no-untyped-def]
+def _add_squares(total, image, a, b, z, y, sign):
     """Add sign * (I(p + a) - I(p + b))^2 of row y of plane z to total (X,); the border voxel repeats."""
     depth, height, width = image.shape
     first = image[min(max(z + a[0], 0), depth - 1), min(max(y + a[1], 0), height - 1)]
@@ -84,7 +84,7 @@ def _add_squares(total, image, a, b, z, y, sign):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _describe_row(distances, least, share, lowest, precision, out):  # type: ignore[no-untyped-def]
+def _describe_row(distances, least, share, lowest, precision, out):
     """Descriptors (K, X) of a row from its sums of squares, which become distances less the least of the K.
 
     share (X,): 1 / voxels of each patch.  lowest, precision (X,) receive the least sum and 1 / the mean, or -1 / least
@@ -123,7 +123,7 @@ def _describe_row(distances, least, share, lowest, precision, out):  # type: ign
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _slope_row(distances, described, fixed, share, precision, outer, times, slopes):  # type: ignore[no-untyped-def]
+def _slope_row(distances, described, fixed, share, precision, outer, times, slopes):
     """Sum of outer * (described - fixed)^2 over (K, X); times its derivative by the sums of squares -> slopes."""
     kinds, width = distances.shape
     total, zero, two = np.float32(0), np.float32(0), np.float32(2)
@@ -149,7 +149,7 @@ def _slope_row(distances, described, fixed, share, precision, outer, times, slop
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _slide(sums, image, pairs, enter, leave):  # type: ignore[no-untyped-def]
+def _slide(sums, image, pairs, enter, leave):
     """Let the squares of plane `enter` into the sums along z (K, Y, X), those of `leave` out; -1 for none."""
     for k in range(sums.shape[0]):
         for y in range(sums.shape[1]):
@@ -160,7 +160,7 @@ def _slide(sums, image, pairs, enter, leave):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _describe(image, pairs, radius, least, counts, bounds, out):  # type: ignore[no-untyped-def]
+def _describe(image, pairs, radius, least, counts, bounds, out):
     kinds, (depth, height, width), (n_z, n_y, n_x) = len(pairs), image.shape, counts
     for t in prange(len(bounds) - 1):
         first, last = bounds[t], bounds[t + 1]
@@ -184,7 +184,7 @@ def _describe(image, pairs, radius, least, counts, bounds, out):  # type: ignore
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _hand_out(slopes, image, a, b, z, y, front, out):  # type: ignore[no-untyped-def]
+def _hand_out(slopes, image, a, b, z, y, front, out):
     """Add the derivative of slopes (X,) . (I(p + a) - I(p + b))^2 in row y of plane z to out (planes from `front`)."""
     depth, height, width = image.shape
     z_a, y_a = min(max(z + a[0], 0), depth - 1), min(max(y + a[1], 0), height - 1)
@@ -198,7 +198,7 @@ def _hand_out(slopes, image, a, b, z, y, front, out):  # type: ignore[no-untyped
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _differ_slab(first, last, image, fixed, pairs, radius, least, counts, weight, mask, factor, front, out):  # type: ignore[no-untyped-def]
+def _differ_slab(first, last, image, fixed, pairs, radius, least, counts, weight, mask, factor, front, out):
     """Sum of the squared differences in planes first..last - 1; what their patches hand to the voxels -> out."""
     kinds, (depth, height, width), (n_z, n_y, n_x) = len(pairs), image.shape, counts
     low, high = max(first - radius, 0), min(last + radius, depth)
@@ -242,7 +242,7 @@ def _differ_slab(first, last, image, fixed, pairs, radius, least, counts, weight
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _differ(image, fixed, pairs, radius, least, counts, weight, mask, factor, bounds, gradient):  # type: ignore[no-untyped-def]
+def _differ(image, fixed, pairs, radius, least, counts, weight, mask, factor, bounds, gradient):
     depth, height, width = image.shape
     slabs, reach = len(bounds) - 1, 0
     for k in range(len(pairs)):

@@ -24,7 +24,7 @@ def joint_histogram(
 ) -> NDArray[np.float64]:
     """Histogram (bins, bins), fixed x warped, not normalised, of flat arrays (N,); weight: (N,), of each voxel."""
     w = _NO_WEIGHT if weight is None else weight
-    return _count(bins_of_fixed, warped, w, np.float32(low), np.float32(rate), bins, _TASKS)  # type: ignore[no-any-return]
+    return _count(bins_of_fixed, warped, w, np.float32(low), np.float32(rate), bins, _TASKS)
 
 
 def histogram_derivative(
@@ -38,7 +38,7 @@ def histogram_derivative(
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
-def _place(value, low, rate, bins):  # type: ignore[no-untyped-def]
+def _place(value, low, rate, bins):
     """First of the four bins, and how far the voxel is beyond the second of them, 0..1."""
     u = np.float32(1) + min(max((value - low) * rate, np.float32(0)), np.float32(bins - 3))
     first = min(np.int32(u), np.int32(bins - 3))
@@ -46,7 +46,7 @@ def _place(value, low, rate, bins):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _count(bins_of_fixed, warped, weight, low, rate, bins, tasks):  # type: ignore[no-untyped-def]
+def _count(bins_of_fixed, warped, weight, low, rate, bins, tasks):
     size = len(warped)
     tables = np.zeros((tasks, bins * bins))
     for t in prange(tasks):
@@ -71,7 +71,7 @@ def _count(bins_of_fixed, warped, weight, low, rate, bins, tasks):  # type: igno
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _spread(bins_of_fixed, warped, weight, low, rate, table, tasks, out):  # type: ignore[no-untyped-def]
+def _spread(bins_of_fixed, warped, weight, low, rate, table, tasks, out):
     size, bins, flat = len(warped), table.shape[1], table.ravel()
     half = np.float32(0.5) * rate
     three, two, one = np.float32(3), np.float32(2), np.float32(1)

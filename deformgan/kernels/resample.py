@@ -65,7 +65,7 @@ def displace(points: Double, field: Float, to_field: Double) -> Double:
 
 
 @njit(inline="always", error_model="numpy", nogil=True)
-def _node(p, n):  # type: ignore[no-untyped-def]
+def _node(p, n):
     """The voxel below p clamped to [0, n - 1], the one above, and the weight of the latter."""
     q = min(max(p, 0.0), n - 1.0)
     low = np.int64(q)
@@ -73,13 +73,13 @@ def _node(p, n):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always", error_model="numpy", nogil=True)
-def _inside(px, py, pz, nx, ny, nz):  # type: ignore[no-untyped-def]
+def _inside(px, py, pz, nx, ny, nz):
     """Whether a continuous index lies in [-0.5, n - 0.5) on every axis; False for NaN."""
     return (px >= -0.5) & (py >= -0.5) & (pz >= -0.5) & (px < nx - 0.5) & (py < ny - 0.5) & (pz < nz - 0.5)
 
 
 @njit(fastmath={"contract"}, error_model="numpy", nogil=True)
-def _displacement(field, px, py, pz):  # type: ignore[no-untyped-def]
+def _displacement(field, px, py, pz):
     """u (mm, x y z) at a continuous index of its lattice, trilinear in float64; 0 outside the lattice."""
     nz, ny, nx = field.shape[0], field.shape[1], field.shape[2]
     if not _inside(px, py, pz, nx, ny, nz):
@@ -102,7 +102,7 @@ def _displacement(field, px, py, pz):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always", fastmath={"contract"}, error_model="numpy", nogil=True)
-def _blend_row(field, turn, y, z, blend):  # type: ignore[no-untyped-def]
+def _blend_row(field, turn, y, z, blend):
     """Fill blend (3, x) with turn u along x of the lattice, at its continuous indices y and z inside the lattice."""
     y0, y1, wy = _node(y, field.shape[1])
     z0, z1, wz = _node(z, field.shape[0])
@@ -118,7 +118,7 @@ def _blend_row(field, turn, y, z, blend):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always", fastmath={"contract"}, error_model="numpy", nogil=True)
-def _locate_row(matrix, to_field, turn, field, z, y, blend, row):  # type: ignore[no-untyped-def]
+def _locate_row(matrix, to_field, turn, field, z, y, blend, row):
     """Fill row (3, X') with the continuous moving index, x y z, of every voxel of the reference row (z, y)."""
     ax = matrix[0, 1] * y + matrix[0, 2] * z + matrix[0, 3]
     ay = matrix[1, 1] * y + matrix[1, 2] * z + matrix[1, 3]
@@ -153,7 +153,7 @@ def _locate_row(matrix, to_field, turn, field, z, y, blend, row):  # type: ignor
 
 
 @njit(inline="always", fastmath={"contract"}, error_model="numpy", nogil=True)
-def _sample(flat, nx, ny, nz, px, py, pz):  # type: ignore[no-untyped-def]
+def _sample(flat, nx, ny, nz, px, py, pz):
     """Trilinear value of the image flat (Z * Y * X) at a continuous index inside it."""
     x0, x1, fx = _node(px, nx)
     y0, y1, fy = _node(py, ny)
@@ -177,7 +177,7 @@ def _sample(flat, nx, ny, nz, px, py, pz):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
-def _linear(moving, matrix, to_field, turn, field, outside, out):  # type: ignore[no-untyped-def]
+def _linear(moving, matrix, to_field, turn, field, outside, out):
     nz, ny, nx = moving.shape
     flat = moving.reshape(-1)
     for z in prange(out.shape[0]):
@@ -193,7 +193,7 @@ def _linear(moving, matrix, to_field, turn, field, outside, out):  # type: ignor
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
-def _nearest(moving, matrix, to_field, turn, field, outside, out):  # type: ignore[no-untyped-def]
+def _nearest(moving, matrix, to_field, turn, field, outside, out):
     nz, ny, nx = moving.shape
     flat = moving.reshape(-1)
     for z in prange(out.shape[0]):
@@ -211,7 +211,7 @@ def _nearest(moving, matrix, to_field, turn, field, outside, out):  # type: igno
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
-def _displace(points, field, to_field, out):  # type: ignore[no-untyped-def]
+def _displace(points, field, to_field, out):
     for i in prange(points.shape[0]):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
         px = to_field[0, 0] * x + to_field[0, 1] * y + to_field[0, 2] * z + to_field[0, 3]

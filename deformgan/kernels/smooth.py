@@ -50,7 +50,7 @@ def gaussian(field: Float, sigma: tuple[float, float, float], *, adjoint: bool =
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _smooth_planes(field, taps_y, taps_x, scale_z, scale_y, scale_x, scaled, out):  # type: ignore[no-untyped-def]
+def _smooth_planes(field, taps_y, taps_x, scale_z, scale_y, scale_x, scaled, out):
     """Convolution along x, then y, of every plane; multiplied by the three scales first if `scaled`."""
     channels, depth, height, width = field.shape
     ry, rx = len(taps_y) - 1, len(taps_x) - 1
@@ -85,7 +85,7 @@ def _smooth_planes(field, taps_y, taps_x, scale_z, scale_y, scale_x, scaled, out
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _smooth_depth(field, taps, scale_z, scale_y, scale_x, scaled, out):  # type: ignore[no-untyped-def]
+def _smooth_depth(field, taps, scale_z, scale_y, scale_x, scaled, out):
     """Convolution along z, a few rows at a time; multiplied by the three scales last if `scaled`."""
     channels, depth, height, width = field.shape
     radius = len(taps) - 1

@@ -1,9 +1,11 @@
 """How many threads the compiled loops use."""
 
+import os
+
 import numba
 
 
 def set_threads(count: int) -> int:
     """Use `count` threads, at most as many as numba started with; the number in use."""
-    numba.set_num_threads(max(1, min(count, numba.config.NUMBA_NUM_THREADS)))
+    numba.set_num_threads(max(1, min(count, int(os.environ.get("NUMBA_NUM_THREADS", os.cpu_count() or 1)))))
     return int(numba.get_num_threads())

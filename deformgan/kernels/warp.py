@@ -79,7 +79,7 @@ def resize(field: Float, shape: tuple[int, int, int]) -> Float:
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _expand_row(field, at_z, at_y, along_x, z, y, dense, nodes, row):  # type: ignore[no-untyped-def]
+def _expand_row(field, at_z, at_y, along_x, z, y, dense, nodes, row):
     """U along the row (z, y): row (3, X'), blended from lattice rows in `nodes` (3, x + 1), or copied if `dense`."""
     index_z, weight_z = at_z
     index_y, weight_y = at_y
@@ -108,7 +108,7 @@ def _expand_row(field, at_z, at_y, along_x, z, y, dense, nodes, row):  # type: i
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _locate_row(start, slope, u, size, cell, step, weight, within):  # type: ignore[no-untyped-def]
+def _locate_row(start, slope, u, size, cell, step, weight, within):
     """Image cells of one output row: flat index, steps to the far corners, weights and whether it is inside.
 
     start, slope: image index of voxel 0 of the row at U = 0 (3,), and the 3x3 part of the matrix.
@@ -135,7 +135,7 @@ def _locate_row(start, slope, u, size, cell, step, weight, within):  # type: ign
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _sample_row(flat, cell, step, weight, within, border, outside, slope, value, gradient):  # type: ignore[no-untyped-def]
+def _sample_row(flat, cell, step, weight, within, border, outside, slope, value, gradient):
     """Trilinear values of one row and, where `gradient` (3, X') is not empty, their derivative by U."""
     wanted = gradient.shape[1] > 0
     zero = np.float32(0)
@@ -162,7 +162,7 @@ def _sample_row(flat, cell, step, weight, within, border, outside, slope, value,
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _warp(image, matrix, field, dense, at_z, at_y, at_x, outside, border, out, gradient, inside):  # type: ignore[no-untyped-def]
+def _warp(image, matrix, field, dense, at_z, at_y, at_x, outside, border, out, gradient, inside):
     width = out.shape[2]
     flat = image.ravel()
     slope = matrix[:, :3].astype(np.float32)
@@ -185,7 +185,7 @@ def _warp(image, matrix, field, dense, at_z, at_y, at_x, outside, border, out, g
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _resize(field, at_z, at_y, at_x, scale, out):  # type: ignore[no-untyped-def]
+def _resize(field, at_z, at_y, at_x, scale, out):
     width = out.shape[3]
     for z in prange(out.shape[1]):
         row, nodes = np.empty((3, width), np.float32), np.empty((3, field.shape[3] + 1), np.float32)

@@ -101,7 +101,9 @@ def solve_level(
     for done in range(iterations):
         loss, force = _force(level, u * cell, loss_of)
         if not np.isfinite(loss):
-            raise RegistrationError(f"the similarity {dict(weights)} is not finite at iteration {done}; check the images")
+            raise RegistrationError(
+                f"the similarity {dict(weights)} is not finite at iteration {done}; check the images"
+            )
         s = _step(gaussian_smooth(force / spacing, force_sigma), force_sigma, settings.step * voxel) / (spacing * cell)
         longest = s.square().sum(1, keepdim=True).sqrt_().clamp_min_(MOST_VOXELS)
         u = gaussian_smooth(compose(u, s * (MOST_VOXELS / longest)), elastic_sigma)

@@ -10,6 +10,7 @@ from deformgan.errors import InputError
 Stage = Literal["rigid", "affine", "deformable"]
 STAGES: tuple[Stage, ...] = ("rigid", "affine", "deformable")
 
+
 @dataclass(frozen=True)
 class Preset:
     """levels: (voxel in mm, iterations), coarse to fine, of the deformable stage; samples of the affine stage."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from deformgan.errors import InputError, RegistrationError
 from deformgan.io.formats import read_volume
@@ -103,14 +104,18 @@ def register(
         f, m = (Appearance.of(v, k, torch.device("cpu")) for v, k in zip(pair, masks, strict=True))
         measures = [
             PoseMeasure.between(f.at(mm), m.at(mm), n, options.seed)
-            for mm, n in ((COARSE_MM, COARSE_SAMPLES), (MIDDLE_MM, MIDDLE_SAMPLES), (FINE_MM, PRESETS[options.preset].samples))
+            for mm, n in (
+                (COARSE_MM, COARSE_SAMPLES),
+                (MIDDLE_MM, MIDDLE_SAMPLES),
+                (FINE_MM, PRESETS[options.preset].samples),
+            )
         ]
     found: dict[str, Transform] = {"start": Transform.identity()}
     kind = "not looked at"
-    with clock.stage("start"):
+    with clock.stage("start"), threadpool_limits(1, user_api="blas"):  # BLAS threads spin on the kernels' cores
         progress(Progress("start", f"{COARSE_MM:g} mm", 0, 1, float("nan")))
         matrix, _ = find_start(measures[0], measures[1], _centre_shifts(measures[0], f, m))
-    with clock.stage("affine"):
+    with clock.stage("affine"), threadpool_limits(1, user_api="blas"):
         matrix = _affine(measures, matrix, options, progress)
         found["affine" if options.stage != "rigid" else "rigid"] = Transform((Affine(matrix),))
     warnings = [note for v in pair for note in v.notes] + _overlap_notes(measures[2], matrix)
@@ -148,10 +153,10 @@ def register_files(
     begin = time.perf_counter()
     pair = [read_volume(path, volume=volume) for path in (fixed, moving)]
     reading = time.perf_counter() - begin
-    found = register(
-        *pair, fixed_mask=fixed_mask, moving_mask=moving_mask, options=options, progress=progress
+    found = register(*pair, fixed_mask=fixed_mask, moving_mask=moving_mask, options=options, progress=progress)
+    return replace(
+        found, sources=(fixed, moving), seconds={"read": reading + found.seconds.pop("read"), **found.seconds}
     )
-    return replace(found, sources=(fixed, moving), seconds={"read": reading + found.seconds.pop("read"), **found.seconds})
 
 
 def _device(name: str) -> torch.device:
@@ -168,10 +173,7 @@ def _mask(source: Any, image: Volume, name: str) -> Volume | None:
     """The mask on its image's grid; resampled by nearest neighbour where it lies on another."""
     if source is None:
         return None
-    if isinstance(source, str | os.PathLike):
-        mask = read_volume(source, kind="mask")
-    else:
-        mask = as_volume(source)
+    mask = read_volume(source, kind="mask") if isinstance(source, str | os.PathLike) else as_volume(source)
     binary = Volume((mask.tensor > 0).to(torch.uint8), mask.geometry)
     if not binary.geometry.almost_equal(image.geometry):
         binary = resample(binary, Transform.identity(), image.geometry, interpolation="nearest")

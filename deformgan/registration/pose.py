@@ -2,7 +2,8 @@
 
 The samples are drawn from the image with the smaller field of view, mostly from its tissue: its background cannot be
 told from missing data, and every sample of a small field of view should fall inside the larger one. The measure is
-MI x share^SHARE_POWER, share = the part of the samples that falls inside, minus a price on scale and shear.
+MI x share, share = the part of the samples that falls inside, minus a price on scale and shear. MI alone grows as
+samples leave (its bias is about BINS^2 / 2N nats); its product with the share does not.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ Array = NDArray[np.float64]
 BINS = 32
 SLABS = 16
 BACKGROUND_SHARE = 0.15  # how much less likely a background voxel is drawn than tissue
-SHARE_POWER = 0.3
 PRICE = 0.01  # of one unit of TYPICAL scale or shear, squared, in nats
 TYPICAL = np.array([0.1, 0.1, 0.1, 0.05, 0.05, 0.05])  # log scales, shears
 LEAST_SHARE = 0.2  # of the samples that must fall inside for a pose to count
@@ -75,7 +75,7 @@ class PoseMeasure:
         """(share inside, score) of maps (K, 4, 4) sampled point -> other point."""
         poses = np.ascontiguousarray((self.from_world @ matrices @ self.to_world)[:, :3])
         share, mi = information_of_poses(self.points, self.bins, self.other, self.valid, poses, BINS)
-        return share, np.where(share >= LEAST_SHARE, mi * share**SHARE_POWER, 0.0)
+        return share, np.where(share >= LEAST_SHARE, mi * share, 0.0)
 
     def with_derivative(self, p: Array, model: Model) -> tuple[float, Array]:
         """Score and its derivative by the parameters p of the map sampled point -> other point about `centre`."""
@@ -86,8 +86,8 @@ class PoseMeasure:
         if share < LEAST_SHARE:
             return 0.0, np.zeros(PARAMETERS[model])
         by_matrix = self.from_world[:3].T @ slope @ self.to_world.T
-        gradient = share**SHARE_POWER * np.einsum("nij,ij->n", derivatives(p, self.centre, model), by_matrix)
-        score = float(share**SHARE_POWER * mi)
+        gradient = share * np.einsum("nij,ij->n", derivatives(p, self.centre, model), by_matrix)
+        score = float(share * mi)
         if model == "affine":
             excess = p[6:] / TYPICAL
             score -= PRICE * float(excess @ excess)
@@ -96,7 +96,8 @@ class PoseMeasure:
 
     def oriented(self, matrix: Array) -> Array:
         """A map sampled -> other as fixed -> moving, and back."""
-        return np.linalg.inv(matrix) if self.inverted else matrix
+        way: Array = np.linalg.inv(matrix).astype(np.float64) if self.inverted else matrix
+        return way
 
     def of_transform(self, sampled_to_other: Transform) -> float:
         """The score of any transform sampled point -> other point, without the price."""
@@ -104,7 +105,7 @@ class PoseMeasure:
         landed = sampled_to_other.apply(world) @ self.from_world[:3, :3].T + self.from_world[:3, 3]
         still = np.eye(4)[None, :3]
         share, mi = information_of_poses(landed.astype(np.float32), self.bins, self.other, self.valid, still, BINS)
-        return float(mi[0] * share[0] ** SHARE_POWER) if share[0] >= LEAST_SHARE else 0.0
+        return float(mi[0] * share[0]) if share[0] >= LEAST_SHARE else 0.0
 
 
 def _draw(sampled: Appearance, samples: int, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -28,9 +28,9 @@ class Registration:
     """A pair aligned.
 
     warped: moving on the fixed image's grid.  transform: fixed point -> moving point, LPS mm; inverse: the way back.
-    kept: the stage whose result this is.  kind: of pair, which chose the recipe.  similarity: score by stage, more is better (mutual information, nats, times
-    a power of the overlap).  seconds: by stage.  warnings: what a user should know.  sources: the files
-    of fixed and moving, empty where they came from memory.
+    kept: the stage whose result this is.  kind: of pair, which chose the recipe.  similarity: score by stage, more is
+    better (mutual information, nats, times the overlap).  seconds: by stage.  warnings: what a user should
+    know.  sources: the files of fixed and moving, empty where they came from memory.
     """
 
     fixed: Volume

@@ -1,4 +1,4 @@
-"""Where to begin: the header's own position, the centres, and many rotations and shifts about them at a coarse level."""
+"""Where to begin: the header's position, the centres, and many rotations and shifts about them at a coarse level."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def find_start(coarse: PoseMeasure, finer: PoseMeasure, centres: Array) -> tuple
 
     centres: (K, 3) shifts sampled -> other in mm to try beside the header's position, such as centre to centre.
     """
-    header = climb(finer, climb(coarse, np.eye(4), "rigid", 30)[0], "rigid", 30)
+    header = climb(finer, climb(coarse, np.eye(4), "rigid", 20)[0], "rigid", 20)
     candidates = _candidates(coarse, np.vstack([np.zeros(3), centres]))
     matrices = np.stack([from_parameters(p, coarse.centre, "rigid") for p in candidates])
     scores = coarse.of_matrices(matrices)[1]
-    chosen = _distinct(candidates, np.argsort(-scores, kind="stable"), coarse.radius, most=16)
-    climbed = [climb(coarse, coarse.oriented(matrices[k]), "rigid", 15) for k in chosen]
+    chosen = _distinct(candidates, np.argsort(-scores, kind="stable"), coarse.radius, most=10)
+    climbed = [climb(coarse, coarse.oriented(matrices[k]), "rigid", 12) for k in chosen]
     climbed.sort(key=lambda found: -found[1])
-    best = max((climb(finer, matrix, "rigid", 30) for matrix, _ in climbed[:5]), key=lambda found: found[1])
+    best = max((climb(finer, matrix, "rigid", 20) for matrix, _ in climbed[:3]), key=lambda found: found[1])
     return best if best[1] > HEADER_BONUS * header[1] else header
 
 

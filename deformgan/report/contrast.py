@@ -41,7 +41,8 @@ def contrast_window(*images: NDArray[Any]) -> Window:
     outline = float(dark + _BACKGROUND * (bright - dark))
     body = values[values > outline]
     low, high = (float(v) for v in np.percentile(body if body.size else values, (1, 99.5)))
-    high = high if high > low else low + 1
+    if high <= low:  # all of the body equally bright, as in a mask
+        low, high = float(values.min()), float(values.max())
     return Window(low, high, (outline, _two_classes(body, low, high)))
 
 

@@ -32,7 +32,7 @@ class Bar:
     alarm: tuple[str, str] | None = None
 
     def colours(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """(...) in the bar's unit -> (..., 3) red, green, blue, 0 to 1; NaN looks like the middle of a logarithmic bar."""
+        """(...) in the bar's unit -> (..., 3) red, green, blue, 0 to 1; NaN: the middle of a logarithmic bar."""
         known = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=(self.low * self.high) ** 0.5, neginf=0.0)
         share = self._share(np.clip(known, self.low, self.high))
         ramp = np.array([_rgb(stop) for stop in self.stops])

@@ -30,7 +30,7 @@ def compose(u: Tensor, v: Tensor) -> Tensor:
     if u.shape != v.shape:
         raise InputError(f"fields to compose must lie on one grid; got {tuple(u.shape)} and {tuple(v.shape)}")
     if compiled(u, v):
-        composed: Tensor = _Compose.apply(u, v)  # type: ignore[no-untyped-call]
+        composed: Tensor = _Compose.apply(u, v)
         return composed
     return compose_reference(u, v)
 

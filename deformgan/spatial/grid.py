@@ -24,7 +24,7 @@ def reversed_axes(matrix: np.ndarray) -> np.ndarray:
 
 
 def index_matrix(source: Geometry, target: Geometry, world: np.ndarray | None = None) -> np.ndarray:
-    """(4, 4): index x, y, z of grid `source` -> index x, y, z of grid `target`, by way of `world` (LPS mm -> LPS mm)."""
+    """(4, 4): index x, y, z of grid `source` -> index x, y, z of `target`, by way of `world` (LPS mm -> LPS mm)."""
     return target.inverse @ (np.eye(4) if world is None else world) @ source.matrix
 
 

@@ -50,7 +50,7 @@ def gaussian_smooth(tensor: Tensor, sigma: float | Sequence[float]) -> Tensor:
     if len(along) != d or min(along) < 0:
         raise InputError(f"sigma must be one number, or {d} along z, y, x, none negative; got {sigma}")
     if compiled(tensor):
-        smoothed: Tensor = _GaussianSmooth.apply(tensor, along)  # type: ignore[no-untyped-call]
+        smoothed: Tensor = _GaussianSmooth.apply(tensor, along)
         return smoothed
     return gaussian_smooth_reference(tensor, along)
 

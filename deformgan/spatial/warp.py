@@ -61,7 +61,7 @@ def warp_through(
     factors = (factor,) * len(shape) if isinstance(factor, int) else factor
     if not compiled(image, lattice_displacement):
         return warp_through_reference(image, matrix_zyx, lattice_displacement, factors, shape, outside=outside)
-    warped, inside = _WarpThrough.apply(image, matrix_zyx, lattice_displacement, factors, shape, outside)  # type: ignore[no-untyped-call]
+    warped, inside = _WarpThrough.apply(image, matrix_zyx, lattice_displacement, factors, shape, outside)
     return warped, inside
 
 

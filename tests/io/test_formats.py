@@ -206,9 +206,16 @@ def dicom_series(folder, uid, positions, description="T1 axial"):
         plane = sitk.GetImageFromArray(planes[k])
         plane.SetSpacing((0.9, 1.1))
         tags = {
-            "0008|0060": "MR", "0020|000e": uid, "0020|000d": "1.2.3", "0008|103e": description, "0010|0010": "SECRET^NAME",
-            "0008|0018": f"{uid}.{k}", "0020|0032": f"-5\\7\\{z}", "0020|0037": "1\\0\\0\\0\\1\\0", "0020|0013": str(k),
-        }  # fmt: skip
+            "0008|0060": "MR",
+            "0008|103e": description,
+            "0008|0018": f"{uid}.{k}",
+            "0010|0010": "SECRET^NAME",
+            "0020|000d": "1.2.3",
+            "0020|000e": uid,
+            "0020|0013": str(k),
+            "0020|0032": f"-5\\7\\{z}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+        }
         for tag, value in tags.items():
             plane.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{uid[-1]}_{(k * 7) % len(positions):03d}.dcm"))

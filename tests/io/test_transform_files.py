@@ -207,7 +207,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     transform = Transform(CHAINS["affine"])
     with pytest.raises(OutputError, match="cannot write"):
         transform.save(tmp_path / "missing" / "t.h5")
-    with pytest.raises(OutputError, match="transform.h5"):
+    with pytest.raises(OutputError, match=r"transform\.h5"):
         transform.save(tmp_path / "t.tfm")
     (tmp_path / "taken.h5").mkdir()
     with pytest.raises(OutputError, match="cannot write"):

@@ -36,7 +36,7 @@ def pixels(uri):
 
 
 def test_every_view_has_the_shape_of_its_millimetres():
-    figure: Figure = canvas([list(views()[1])], [lambda axes, plane: show(axes, plane, np.ones((2, 2)))] * 3)
+    figure: Figure = canvas([list(views()[1])], [lambda axes, plane: show(axes, plane, plane.cut(blob()))] * 3)
     width, height = figure.get_size_inches()
     boxes = [axes.get_position() for axes in figure.axes]
     measured = [(box.width * width, box.height * height) for box in boxes]
@@ -58,9 +58,10 @@ def test_a_round_body_in_anisotropic_voxels_is_drawn_round():
 
 
 def test_the_left_posterior_superior_corner_is_drawn_at_the_right():
-    image = blob() * 0.2
-    image[5:, 20:, 14:] = 1.0
-    picture = pixels(image_rows(scene(image, image, image, GRID))[0].uri).mean(axis=2)
+    cube = Geometry((20, 20, 10), (1.0, 1.0, 2.0))  # so that each view takes a third of the row
+    image = blob(cube.shape) * 0.2
+    image[3:, 7:, 7:] = 1.0
+    picture = pixels(image_rows(scene(image, image, image, cube))[0].uri).mean(axis=2)
     bright = picture > 220
     axial, coronal = bright[:, : picture.shape[1] // 3], bright[:, picture.shape[1] // 3 : 2 * picture.shape[1] // 3]
     for part, lower in ((axial, True), (coronal, False)):
@@ -73,7 +74,7 @@ def test_checkerboard_tiles_are_square_in_millimetres_and_alternate():
     _, (_, coronal, _) = views()
     board = checkerboard(coronal, np.zeros((10, 20)), np.ones((10, 20)))
     moving = board[..., 0] > 0.5
-    assert not moving[0, 0] and moving[0, 5] and not moving[0, 9] and moving[2, 0] and not moving[2, 5]
+    assert not moving[0, 0] and moving[0, 5] and not moving[0, 9] and moving[1, 0] and not moving[1, 5]
     assert 0.4 < moving.mean() < 0.6
 
 

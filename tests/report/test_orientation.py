@@ -14,7 +14,7 @@ PATIENT_SPACING = (1.0, 2.0, 3.0)  # towards left, posterior, superior
 
 
 def stored(order, signs):
-    """A phantom, bright at its left, posterior, superior corner, stored with index axis k along patient axis order[k]."""
+    """A phantom, bright at its left, posterior, superior corner, with index axis k along patient axis order[k]."""
     patient = np.zeros(PATIENT_SHAPE, np.float32)
     patient[-1, -1, -1] = 1
     array = np.transpose(patient, [2 - order[2 - a] for a in range(3)])

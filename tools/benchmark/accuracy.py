@@ -1,0 +1,116 @@
+"""Accuracy on cases with a known truth: accuracy.py CASES_DIR [CASE ...] [--presets default,fast] [--out LINES]
+
+A case is a folder with fixed.nii.gz, moving.nii.gz, fixed_mask.nii.gz and either truth.npy (phi(x) - x in mm, LPS,
+on the fixed grid, (Z, Y, X, 3)) or fixed_labels.nii.gz and moving_labels.nii.gz. Each is registered by the command in
+a process of its own; SimpleITK reads the transform, which is compared with the truth. One JSON line a case; cases that
+the file holds already are not run again. `--table` prints the lines as Markdown instead.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+COMMAND = Path(sys.executable).with_name("deformgan")
+
+
+def run(case: Path, preset: str) -> dict:
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "out"
+        names = ["--fixed", case / "fixed.nii.gz", "--moving", case / "moving.nii.gz", "--out", out]
+        begin = time.perf_counter()
+        done = subprocess.run([COMMAND, "register", *names, "--preset", preset, "-q"], capture_output=True, text=True)
+        wall = time.perf_counter() - begin
+        row = {"case": case.name, "preset": preset, "wall_s": round(wall, 2)}
+        if done.returncode:
+            return row | {"error": done.stderr.strip()[-200:]}
+        result = json.loads((out / "result.json").read_text())
+        row |= {"kept": result["kept"], "timings_s": result["timings_s"], "similarity": result["similarity"]}
+        return row | scored(case, sitk.ReadTransform(str(out / "transform.h5")))
+
+
+def scored(case: Path, transform: sitk.Transform) -> dict:
+    fixed = sitk.ReadImage(str(case / "fixed.nii.gz"))
+    grid = (fixed.GetSize(), fixed.GetOrigin(), fixed.GetSpacing(), fixed.GetDirection())
+    found = sitk.GetArrayFromImage(sitk.TransformToDisplacementField(transform, sitk.sitkVectorFloat64, *grid))
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(case / "fixed_mask.nii.gz"))) > 0
+    axes = np.array(fixed.GetDirection()).reshape(3, 3) * np.array(fixed.GetSpacing())
+    slope = np.stack([np.gradient(found, axis=a) for a in (2, 1, 0)], -1) @ np.linalg.inv(axes)
+    jacobian = np.linalg.det(np.eye(3) + slope)[mask]
+    row = {"folding_percent": 100 * np.mean(jacobian <= 0), "sd_log_j": np.log(np.clip(jacobian, 1e-3, None)).std()}
+    if (case / "truth.npy").exists():
+        truth = np.load(case / "truth.npy")[mask]
+        for name, error in (("before", truth), ("tre", found[mask] - truth)):
+            e = np.linalg.norm(error, axis=-1)
+            row |= {f"{name}_mean": e.mean(), f"{name}_median": np.median(e), f"{name}_p95": np.percentile(e, 95)}
+    else:
+        row |= {"before_dice": dice(case, sitk.Transform(3, sitk.sitkIdentity)), "dice": dice(case, transform)}
+    return {k: round(float(v), 4) for k, v in row.items()}
+
+
+def dice(case: Path, transform: sitk.Transform) -> float:
+    """Mean over the labels with more than 50 voxels in the fixed image."""
+    fixed, moving = (sitk.ReadImage(str(case / f"{r}_labels.nii.gz")) for r in ("fixed", "moving"))
+    warped = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkNearestNeighbor, 0))
+    truth = sitk.GetArrayFromImage(fixed)
+    labels = [v for v, n in zip(*np.unique(truth, return_counts=True), strict=True) if v and n > 50]
+    return float(
+        np.mean([2 * ((truth == v) & (warped == v)).sum() / ((truth == v).sum() + (warped == v).sum()) for v in labels])
+    )
+
+
+def table(rows: list[dict]) -> str:
+    head = (
+        "| case | preset | before | after | before p95 | after p95 | mean | folds % | SD log J | kept | s |\n"
+        + "| --- " * 11
+        + "|"
+    )
+    lines = []
+    for r in sorted(rows, key=lambda r: (r["preset"], r["case"])):
+        if "error" in r:
+            lines.append(f"| {r['case']} | {r['preset']} | {r['error']} |" + " |" * 8)
+            continue
+        keys = ("before_median", "tre_median", "before_p95", "tre_p95", "tre_mean")
+        figures = (
+            [f"{r[k]:.2f}" for k in keys]
+            if "tre_median" in r
+            else [f"Dice {r['before_dice']:.3f}", f"Dice {r['dice']:.3f}", "", "", ""]
+        )
+        rest = [f"{r['folding_percent']:.3f}", f"{r['sd_log_j']:.3f}", r["kept"], f"{r['wall_s']:.1f}"]
+        lines.append("| " + " | ".join([r["case"], r["preset"], *figures, *rest]) + " |")
+    return "\n".join([head, *lines])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("cases", nargs="*")
+    parser.add_argument("--presets", default="default")
+    parser.add_argument("--out", type=Path, default=Path("benchmark-work/accuracy.jsonl"))
+    parser.add_argument("--table", action="store_true")
+    args = parser.parse_args()
+    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    if args.table:
+        print(table(rows))
+        return
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    known = {(r["case"], r["preset"]) for r in rows}
+    for name in args.cases or sorted(p.name for p in args.root.iterdir() if (p / "fixed.nii.gz").exists()):
+        for preset in args.presets.split(","):
+            if (name, preset) not in known:
+                row = run(args.root / name, preset)
+                with args.out.open("a") as lines:
+                    lines.write(json.dumps(row) + "\n")
+                print(json.dumps({k: v for k, v in row.items() if k not in ("timings_s", "similarity")}), flush=True)
+    print(f"peak memory of the largest run: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
