@@ -18,6 +18,7 @@ from deformgan.errors import DeformganError
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle kernel threads sleep: a busy machine stays usable
 
 BAD_INPUT = 2
+_signals: list[int] = []
 
 app = typer.Typer(
     help="Deformable registration of 3-D medical images across modalities.",
@@ -52,6 +53,10 @@ def main() -> None:
     except DeformganError as error:
         typer.echo(f"deformgan: {error}", err=True)
         sys.exit(BAD_INPUT)
+    except SystemError:
+        if not _signals:
+            raise
+        sys.exit(128 + _signals[-1])  # compiled code turns an exit that comes amid it into a SystemError
     except MemoryError:
         typer.echo("deformgan: out of memory; try --preset fast, or resample the images to larger voxels", err=True)
         sys.exit(1)
@@ -59,5 +64,6 @@ def main() -> None:
 
 def _stopped(number: int, frame: FrameType | None) -> None:
     """Leave by SystemExit, so that every temporary file is cleaned up on the way."""
+    _signals.append(number)
     typer.echo("deformgan: stopped; nothing was written", err=True)
     sys.exit(128 + number)

@@ -138,8 +138,8 @@ def test_interruption_leaves_nothing(files, tmp_path, sent, code):
         assert running.poll() is None
     time.sleep(0.1)
     os.kill(running.pid, sent)
-    running.communicate(timeout=60)
-    assert running.returncode == code
+    said = running.communicate(timeout=60)[1]
+    assert running.returncode == code, said
     assert list(tmp_path.iterdir()) == []
 
 
