@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deformgan.registration.pipeline import Progress
-
-Show = Callable[["Progress"], None]
+    from deformgan.registration.progress import Progress, Show
 
 
 @contextmanager

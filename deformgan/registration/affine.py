@@ -7,10 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deformgan.registration.pose import PoseMeasure
+from deformgan.registration.options import Stage
+from deformgan.registration.pose import FINE_MM, PoseMeasure, Poses
+from deformgan.registration.progress import Progress, Show
 from deformgan.spatial.affine import PARAMETERS, Model, from_parameters, to_parameters
 
 Array = NDArray[np.float64]
+
+MOST_STRETCH = 0.5  # log scale or shear beyond which no pair of patients differs: a line search may not wander there
+
+
+def rigid_then_affine(poses: Poses, start: Array, stage: Stage, show: Show) -> Array:
+    """The best map from `start` (4x4, LPS mm, fixed -> moving); more freedom is kept only where the score rises."""
+    rigid, score = climb(poses.fine, start, "rigid", 40)
+    show(Progress("rigid", f"{FINE_MM:g} mm", 1, 1, -score))
+    if stage == "rigid":
+        return rigid
+    freer, _ = climb(poses.middle, start, "affine", 60)
+    freer, freer_score = climb(poses.fine, freer, "affine", 60)
+    show(Progress("affine", f"{FINE_MM:g} mm", 1, 1, -freer_score))
+    return freer if freer_score > score else rigid
 
 
 def climb(measure: PoseMeasure, start: Array, model: Model, iterations: int) -> tuple[Array, float]:
@@ -28,7 +44,10 @@ def climb(measure: PoseMeasure, start: Array, model: Model, iterations: int) -> 
         return -score, -gradient / unit
 
     p = to_parameters(measure.oriented(start), measure.centre, model)
+    far = np.full(p.size, np.inf)
+    far[6:] = MOST_STRETCH
+    bounds = np.stack([-far, far], 1) * unit[:, None]
     options: dict[str, Any] = {"maxiter": iterations, "maxcor": 12}
-    found = minimize(descent, p * unit, jac=True, method="L-BFGS-B", options=options)
+    found = minimize(descent, p * unit, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     matrix = measure.oriented(from_parameters(found.x / unit, measure.centre, model))
     return matrix, -float(found.fun)

@@ -13,7 +13,7 @@ the force and its numbers are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,11 +23,14 @@ from torch import Tensor
 
 from deformgan.errors import RegistrationError
 from deformgan.io.geometry import Geometry
+from deformgan.io.transform_files import Affine, DisplacementField
 from deformgan.registration.appearance import Appearance
+from deformgan.registration.progress import Progress, Show, silent
 from deformgan.similarity.objective import Objective, Options
 from deformgan.spatial.field import compose
-from deformgan.spatial.grid import index_matrix, reversed_axes
+from deformgan.spatial.grid import displacement_to_mm, index_matrix, reversed_axes
 from deformgan.spatial.pyramid import gaussian_smooth
+from deformgan.spatial.transform import Transform
 from deformgan.spatial.warp import warp_through
 
 MOST_VOXELS = 0.4  # longest step, in lattice cells
@@ -54,6 +57,13 @@ class Field:
     displacement: Tensor
     lattice: Geometry
 
+    def then(self, affine: NDArray[np.float64]) -> Transform:
+        """The transform x -> affine(x + u(x)), its lattice grown so far that no point of the image leaves it."""
+        longest = int(np.ceil(float(self.displacement.abs().max()))) + 1
+        grown = torch.nn.functional.pad(self.displacement, [longest] * 6, mode="replicate")
+        lattice = self.lattice.padded(longest)
+        return Transform((DisplacementField(lattice, displacement_to_mm(grown, lattice)), Affine(affine)))
+
 
 @dataclass(frozen=True)
 class Level:
@@ -77,6 +87,28 @@ class Level:
         nodes = tuple(-(-n // f) for n, f in zip(grid.size, factors[::-1], strict=True))
         lattice = Geometry.from_matrix(grid.matrix @ step, nodes)
         return cls(fixed, moving, reversed_axes(index_matrix(grid, moving.geometry, affine)), factors, lattice)
+
+
+def deform(
+    fixed: Appearance,
+    moving: Appearance,
+    affine: NDArray[np.float64],
+    weights: Mapping[str, float],
+    settings: Settings,
+    levels: Sequence[tuple[float, int]],
+    show: Show = silent,
+) -> Field:
+    """Coarse to fine over `levels` (voxel in mm, iterations), down to the finer image's own voxels."""
+    finest = min(*fixed.geometry.spacing, *moving.geometry.spacing)
+    u: Field | None = None
+    for mm, iterations in [level for level in levels if level[0] > 0.75 * finest] or [(finest, levels[-1][1])]:
+
+        def report(done: int, loss: float, mm: float = mm, iterations: int = iterations) -> None:
+            show(Progress("deformable", f"{mm:g} mm", done, iterations, loss))
+
+        u = solve_level(Level.of(fixed, moving, affine, mm), u, weights, iterations, settings, report)
+    assert u is not None  # there is always a level
+    return u
 
 
 def solve_level(

@@ -50,3 +50,7 @@ class RegisterOptions:
             raise InputError(f"preset must be one of {', '.join(PRESETS)}; got {self.preset!r}")
         if self.threads < 0:
             raise InputError(f"threads must be 0 (all cores) or more; got {self.threads}")
+        if self.similarity is not None:
+            from deformgan.similarity.objective import parse_similarity  # brings torch
+
+            parse_similarity(self.similarity)

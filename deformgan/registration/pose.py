@@ -9,6 +9,7 @@ samples leave (its bias is about BINS^2 / 2N nats); its product with the share d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from deformgan.spatial.transform import Transform
 
 Array = NDArray[np.float64]
 
+COARSE_MM, MIDDLE_MM, FINE_MM = 8.0, 5.0, 3.0  # voxels of the start, of rigid and affine, of the last affine
+COARSE_SAMPLES, MIDDLE_SAMPLES = 3_000, 10_000
 BINS = 32
 SLABS = 16
 BACKGROUND_SHARE = 0.15  # how much less likely a background voxel is drawn than tissue
@@ -106,6 +109,24 @@ class PoseMeasure:
         still = np.eye(4)[None, :3]
         share, mi = information_of_poses(landed.astype(np.float32), self.bins, self.other, self.valid, still, BINS)
         return float(mi[0] * share[0]) if share[0] >= LEAST_SHARE else 0.0
+
+
+class Poses(NamedTuple):
+    """The measure at three resolutions."""
+
+    coarse: PoseMeasure
+    middle: PoseMeasure
+    fine: PoseMeasure
+
+    @classmethod
+    def between(cls, fixed: Appearance, moving: Appearance, samples: int, seed: int) -> Poses:
+        """`samples`: of the fine one."""
+        return cls(
+            *(
+                PoseMeasure.between(fixed.at(mm), moving.at(mm), n, seed)
+                for mm, n in ((COARSE_MM, COARSE_SAMPLES), (MIDDLE_MM, MIDDLE_SAMPLES), (FINE_MM, samples))
+            )
+        )
 
 
 def _draw(sampled: Appearance, samples: int, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from deformgan.io.transform_files import Affine, DisplacementField
 from deformgan.io.volume import Volume
 from deformgan.registration.options import RegisterOptions
 from deformgan.registration.pose import PoseMeasure
+from deformgan.registration.recipe import Recipe
 from deformgan.spatial.grid import displacement_to_voxels
 from deformgan.spatial.jacobian import jacobian_determinant, regularity
 from deformgan.spatial.transform import Transform
@@ -23,28 +25,48 @@ if TYPE_CHECKING:
 CHECKED_POINTS = 20_000  # voxels at which the inverse is checked
 
 
+class Verdict(NamedTuple):
+    """Which stage's transform is kept.
+
+    inverse: of that transform.  scores: by stage, more is better (mutual information, nats, times the overlap).
+    doubts: what to tell the user, where a later stage was dropped.
+    """
+
+    kept: str
+    inverse: Transform
+    scores: dict[str, float]
+    doubts: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Registration:
     """A pair aligned.
 
-    warped: moving on the fixed image's grid.  transform: fixed point -> moving point, LPS mm; inverse: the way back.
-    kept: the stage whose result this is.  kind: of pair, which chose the recipe.  similarity: score by stage, more is
-    better (mutual information, nats, times the overlap).  seconds: by stage.  warnings: what a user should
-    know.  sources: the files of fixed and moving, empty where they came from memory.
+    warped: moving on the fixed image's grid.  transform: fixed point -> moving point, LPS mm.  recipe: of the
+    deformable stage, None where it did not run.  seconds: by stage.  notes: what was repaired in the input or looked
+    odd.  sources: the files of fixed and moving, empty where they came from memory.
     """
 
     fixed: Volume
     moving: Volume
     warped: Volume
     transform: Transform
-    inverse: Transform
-    kept: str
-    kind: str
-    similarity: dict[str, float]
+    verdict: Verdict
+    recipe: Recipe | None
     options: RegisterOptions
     seconds: dict[str, float] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     sources: tuple[str, str] = ("", "")
+
+    @property
+    def inverse(self) -> Transform:
+        """Moving point -> fixed point, LPS mm."""
+        return self.verdict.inverse
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know."""
+        return self.notes + self.verdict.doubts
 
     @cached_property
     def displacement(self) -> NDArray[np.float32] | None:
@@ -68,10 +90,10 @@ class Registration:
         affine = [p.matrix for p in self.transform.parts if isinstance(p, Affine)]
         volume = float(np.prod([np.linalg.det(m[:3, :3]) for m in affine])) if affine else 1.0
         return {
-            "kept": self.kept,
-            "kind_of_pair": self.kind,
-            "similarity": {"name": "mutual information x overlap", **self.similarity},
+            "kept": self.verdict.kept,
+            "similarity": {"name": "mutual information x overlap", **self.verdict.scores},
             "regularity": self._regularity(),
+            "deformable": None if self.recipe is None else asdict(self.recipe),
             "affine_volume_factor": volume,
             "inverse_error_mm": {
                 "mean": float(error.mean()),
@@ -106,16 +128,13 @@ class Registration:
         return points[inside] if inside.any() else points
 
 
-def trusted(measure: PoseMeasure, found: dict[str, Transform]) -> tuple[str, Transform, dict[str, float], list[str]]:
-    """(stage kept, its inverse, score by stage, warnings): a later stage is kept only where it scores no worse."""
-    inverses = {stage: transform.inverse() for stage, transform in found.items()}
-    scores = {s: measure.of_transform(inverses[s] if measure.inverted else t) for s, t in found.items()}
-    kept = max(reversed(list(found)), key=lambda stage: scores[stage])
-    last = list(found)[-1]
-    warnings = []
-    if kept != last:
-        warnings.append(
-            f"the {last} result scored {scores[last]:.3f}, below {scores[kept]:.3f} of the {kept}; the {kept} is kept. "
-            "Look at the report before you use it"
-        )
-    return kept, inverses[kept], scores, warnings
+def trusted(measure: PoseMeasure, stages: Mapping[str, Transform]) -> Verdict:
+    """Of the transforms by stage, first to last, a later one is kept only where it scores no worse."""
+    inverses = {stage: transform.inverse() for stage, transform in stages.items()}
+    scores = {s: measure.of_transform(inverses[s] if measure.inverted else t) for s, t in stages.items()}
+    kept, last = max(reversed(list(stages)), key=lambda stage: scores[stage]), list(stages)[-1]
+    doubt = (
+        f"the {last} result scored {scores[last]:.3f}, below {scores[kept]:.3f} of the {kept}; the {kept} is kept. "
+        "Look at the report before you use it"
+    )
+    return Verdict(kept, inverses[kept], scores, () if kept == last else (doubt,))

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deformgan.registration.affine import climb
-from deformgan.registration.pose import PoseMeasure
+from deformgan.registration.appearance import Appearance
+from deformgan.registration.pose import COARSE_MM, PoseMeasure, Poses
 from deformgan.spatial.affine import from_parameters
 
 Array = NDArray[np.float64]
@@ -18,20 +19,32 @@ DISTINCT_MM = 12.0  # two starts nearer than this at the tissue's radius are one
 HEADER_BONUS = 1.10  # another basin must beat the header's own by this factor: the scanner's position means something
 
 
-def find_start(coarse: PoseMeasure, finer: PoseMeasure, centres: Array) -> tuple[Array, float]:
-    """The best rigid map (4x4, LPS mm, fixed -> moving) and its score at the finer level.
-
-    centres: (K, 3) shifts sampled -> other in mm to try beside the header's position, such as centre to centre.
-    """
+def find_start(poses: Poses, fixed: Appearance, moving: Appearance) -> Array:
+    """The best rigid map, 4x4, LPS mm, fixed point -> moving point."""
+    coarse, finer = poses.coarse, poses.middle
     header = climb(finer, climb(coarse, np.eye(4), "rigid", 20)[0], "rigid", 20)
-    candidates = _candidates(coarse, np.vstack([np.zeros(3), centres]))
+    candidates = _candidates(coarse, _shifts(fixed, moving, coarse.inverted))
     matrices = np.stack([from_parameters(p, coarse.centre, "rigid") for p in candidates])
     scores = coarse.of_matrices(matrices)[1]
     chosen = _distinct(candidates, np.argsort(-scores, kind="stable"), coarse.radius, most=10)
     climbed = [climb(coarse, coarse.oriented(matrices[k]), "rigid", 12) for k in chosen]
     climbed.sort(key=lambda found: -found[1])
     best = max((climb(finer, matrix, "rigid", 20) for matrix, _ in climbed[:3]), key=lambda found: found[1])
-    return best if best[1] > HEADER_BONUS * header[1] else header
+    return best[0] if best[1] > HEADER_BONUS * header[1] else header[0]
+
+
+def _shifts(fixed: Appearance, moving: Appearance, inverted: bool) -> Array:
+    """(3, 3) mm, sampled -> other: the header's own, centre of the grids to centre, centre of the tissue to centre."""
+    grids = moving.geometry.centre - fixed.geometry.centre
+    tissue = _tissue_centre(moving) - _tissue_centre(fixed)
+    return np.stack([np.zeros(3), grids, tissue]) * (-1 if inverted else 1)
+
+
+def _tissue_centre(image: Appearance) -> Array:
+    small = image.at(COARSE_MM)
+    z, y, x = (float(i.mean()) for i in np.nonzero(small.foreground[0, 0].numpy()))
+    centre: Array = (small.geometry.matrix @ np.array([x, y, z, 1.0]))[:3]
+    return centre
 
 
 def _candidates(measure: PoseMeasure, centres: Array) -> Array:

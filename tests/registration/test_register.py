@@ -13,7 +13,7 @@ import deformgan.spatial.grid
 from deformgan.errors import InputError, OutputError
 from deformgan.io.volume import Volume
 from deformgan.registration.options import RegisterOptions
-from deformgan.registration.pipeline import Progress
+from deformgan.registration.progress import Progress
 from deformgan.spatial.affine import from_parameters
 
 CENTRE = np.zeros(3)
@@ -75,11 +75,11 @@ def test_deformation_is_found_without_folding(deformed, result):
     assert np.median(after) < 1.5 and np.percentile(after, 95) < 5  # voxels are 3 mm
     regularity = result.metrics["regularity"]
     assert regularity["folding_percent"] == 0 and regularity["min_jacobian"] > 0.2
-    assert result.kept == "deformable"
+    assert result.verdict.kept == "deformable"
 
 
 def test_scores_rise_from_stage_to_stage(result):
-    scores = result.similarity
+    scores = result.verdict.scores
     assert scores["start"] < scores["affine"] < scores["deformable"]
 
 

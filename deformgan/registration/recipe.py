@@ -1,0 +1,54 @@
+"""What serves a kind of pair: the similarity of the deformable stage, and how stiff the field is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deformgan.registration.appearance import Appearance
+from deformgan.registration.deformable import Level, Settings
+from deformgan.spatial.warp import warp_through
+
+LEVEL_MM = 3.0  # voxels at which the two histograms are compared
+SAME_CONTRAST = 0.11  # standard deviations between the sorted intensities of both below which the modality is one
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """similarity: named terms with weights, as `parse_similarity` takes them."""
+
+    kind: str
+    similarity: str
+    settings: Settings
+
+    @classmethod
+    def for_pair(
+        cls, fixed: Appearance, moving: Appearance, matrix: NDArray[np.float64], similarity: str | None
+    ) -> Recipe:
+        """CT beside MR; else one modality where both show the same histogram of the same tissue; else two.
+
+        `matrix` maps fixed points to moving points, LPS mm; `similarity`, where given, replaces the recipe's own.
+        """
+        if fixed.ct != moving.ct:
+            recipe = CT_AND_MR
+        else:
+            recipe = ONE_MODALITY if _contrast_distance(fixed, moving, matrix) < SAME_CONTRAST else TWO_MODALITIES
+        return recipe if similarity is None else replace(recipe, similarity=similarity)
+
+
+ONE_MODALITY = Recipe("one modality", "mi=0.3,lcc=0.7", Settings(elastic_sigma=0.8, force_sigma=3.0))
+TWO_MODALITIES = Recipe("two modalities", "mi=0.3,lcc=0.7", Settings(elastic_sigma=1.6, force_sigma=4.0))
+CT_AND_MR = Recipe("CT and MR", "lcc=1", Settings(elastic_sigma=8.0, force_sigma=6.0))  # weak edges, small fields
+
+
+def _contrast_distance(fixed: Appearance, moving: Appearance, matrix: NDArray[np.float64]) -> float:
+    """Mean distance between the sorted, standardised intensities of the tissue that both show."""
+    level = Level.of(fixed, moving, matrix, LEVEL_MM)
+    still = torch.zeros(1, 3, *level.lattice.shape, device=fixed.image.device)
+    warped, inside = warp_through(level.moving.image, level.matrix, still, level.factors, level.fixed.geometry.shape)
+    seen = inside & (level.fixed.foreground > 0)
+    a, b = (torch.sort(image[seen])[0] for image in (warped, level.fixed.image))
+    return float(((a - a.mean()) / a.std() - (b - b.mean()) / b.std()).abs().mean())
