@@ -129,7 +129,7 @@ def solve_level(
         [s * voxel / n for n in level.lattice.spacing[::-1]] for s in (settings.force_sigma, settings.elastic_sigma)
     )
     options = Options(window=settings.window, floor=settings.floor)
-    loss_of = Objective(weights, image, level.fixed.valid, options)
+    loss_of = Objective(weights, image, options=options)
     for done in range(iterations):
         loss, force = _force(level, u * cell, loss_of)
         if not np.isfinite(loss):
@@ -160,7 +160,7 @@ def _force(level: Level, u: Tensor, loss_of: Objective) -> tuple[float, Tensor]:
     leaf = u.detach().requires_grad_()
     shape = level.fixed.geometry.shape
     warped, inside = warp_through(level.moving.image, level.matrix, leaf, level.factors, shape)
-    weight = inside.float()
+    weight = inside.float() if level.fixed.valid is None else inside * level.fixed.valid
     if level.moving.valid is not None:
         with torch.no_grad():
             weight = weight * warp_through(level.moving.valid, level.matrix, leaf, level.factors, shape)[0]

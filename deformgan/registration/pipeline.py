@@ -20,6 +20,7 @@ from deformgan.kernels.threads import set_threads
 from deformgan.registration.affine import rigid_then_affine
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.deformable import deform
+from deformgan.registration.field_of_view import without_missing
 from deformgan.registration.options import PRESETS, RegisterOptions
 from deformgan.registration.pose import COARSE_MM, LEAST_SHARE, PoseMeasure, Poses
 from deformgan.registration.progress import Clock, Progress, Show, silent
@@ -68,6 +69,7 @@ def register(
         with clock.stage("deformable"):
             if device.type != "cpu":
                 f, m = (Appearance.of(v, k, device) for v, k in zip(pair, masks, strict=True))
+            f, m = without_missing(f, m, matrix)
             recipe = Recipe.for_pair(f, m, matrix, options.similarity)
             weights = parse_similarity(recipe.similarity)
             stages["deformable"] = deform(f, m, matrix, weights, recipe.settings, preset.levels, progress).then(matrix)

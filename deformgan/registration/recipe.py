@@ -39,9 +39,12 @@ class Recipe:
         return recipe if similarity is None else replace(recipe, similarity=similarity)
 
 
-ONE_MODALITY = Recipe("one modality", "mi=0.3,lcc=0.7", Settings(elastic_sigma=0.8, force_sigma=3.0))
-TWO_MODALITIES = Recipe("two modalities", "mi=0.3,lcc=0.7", Settings(elastic_sigma=1.6, force_sigma=4.0))
-CT_AND_MR = Recipe("CT and MR", "lcc=1", Settings(elastic_sigma=8.0, force_sigma=6.0))  # weak edges, small fields
+SIMILARITY = "mi=0.3,lcc=0.7"  # MI holds the whole to its place where LCC alone may creep, LCC finds the detail
+ONE_MODALITY = Recipe("one modality", SIMILARITY, Settings(elastic_sigma=0.7, force_sigma=2.5))
+TWO_MODALITIES = Recipe("two modalities", SIMILARITY, Settings(elastic_sigma=1.6, force_sigma=4.0))
+# Edges are few and fields of view small, so the field is stiff; a wider window often holds skin, bone and air, which no
+# line relates, and would pull the one over the other.
+CT_AND_MR = Recipe("CT and MR", SIMILARITY, Settings(elastic_sigma=8.0, force_sigma=6.0, window=3))
 
 
 def _contrast_distance(fixed: Appearance, moving: Appearance, matrix: NDArray[np.float64]) -> float:
