@@ -67,25 +67,30 @@ def dice(case: Path, transform: sitk.Transform) -> float:
 
 
 def table(rows: list[dict]) -> str:
-    head = (
-        "| case | preset | before | after | before p95 | after p95 | mean | folds % | SD log J | kept | s |\n"
-        + "| --- " * 11
-        + "|"
-    )
-    lines = []
+    """Markdown: one line a patient or pair, its seeds between slashes."""
+    groups: dict[tuple[str, str], list[dict]] = {}
     for r in sorted(rows, key=lambda r: (r["preset"], r["case"])):
-        if "error" in r:
-            lines.append(f"| {r['case']} | {r['preset']} | {r['error']} |" + " |" * 8)
+        groups.setdefault((r["preset"], r["case"].split("_s")[0]), []).append(r)
+    lines = []
+    for (preset, name), seeds in groups.items():
+        if wrong := [r["error"] for r in seeds if "error" in r]:
+            lines.append(f"| {name} | {preset} | {wrong[0]} |" + " |" * 7)
             continue
-        keys = ("before_median", "tre_median", "before_p95", "tre_p95", "tre_mean")
-        figures = (
-            [f"{r[k]:.2f}" for k in keys]
-            if "tre_median" in r
-            else [f"Dice {r['before_dice']:.3f}", f"Dice {r['dice']:.3f}", "", "", ""]
-        )
-        rest = [f"{r['folding_percent']:.3f}", f"{r['sd_log_j']:.3f}", r["kept"], f"{r['wall_s']:.1f}"]
-        lines.append("| " + " | ".join([r["case"], r["preset"], *figures, *rest]) + " |")
-    return "\n".join([head, *lines])
+        quality = DISTANCES if "tre_median" in seeds[0] else OVERLAPS
+        cells = [" / ".join(f"{r[key]:{form}}" for r in seeds) if key else "" for key, form in (*quality, *ALWAYS)]
+        kept = " / ".join(sorted({r["kept"] for r in seeds}))
+        lines.append("| " + " | ".join([name, preset, *cells, kept]) + " |")
+    return "\n".join([HEAD, *lines])
+
+
+COLUMNS = (
+    *("case", "preset", "median before, mm (or Dice)", "median (or Dice)", "mean", "p95 before", "p95"),
+    *("folds %", "SD log J", "s", "kept"),
+)
+HEAD = "| " + " | ".join(COLUMNS) + " |\n" + "| --- " * len(COLUMNS) + "|"
+DISTANCES = tuple((k, ".2f") for k in ("before_median", "tre_median", "tre_mean", "before_p95", "tre_p95"))
+OVERLAPS = (("before_dice", ".3f"), ("dice", ".3f"), ("", ""), ("", ""), ("", ""))
+ALWAYS = (("folding_percent", ".3f"), ("sd_log_j", ".3f"), ("wall_s", ".1f"))
 
 
 def main() -> None:
