@@ -17,30 +17,38 @@ if TYPE_CHECKING:
     from deformgan.io.formats import read_volume, write_volume
     from deformgan.io.geometry import Geometry
     from deformgan.io.volume import Volume, as_volume
+    from deformgan.registration.affine_fit import AffineOptions, register_affine
     from deformgan.registration.apply import warp
     from deformgan.registration.options import RegisterOptions
     from deformgan.registration.pipeline import register
+    from deformgan.spatial.ranges import Ranges
     from deformgan.spatial.transform import Transform
 
 _HOMES = {
+    "AffineOptions": "deformgan.registration.affine_fit",
     "Geometry": "deformgan.io.geometry",
+    "Ranges": "deformgan.spatial.ranges",
     "RegisterOptions": "deformgan.registration.options",
     "Transform": "deformgan.spatial.transform",
     "Volume": "deformgan.io.volume",
     "as_volume": "deformgan.io.volume",
     "read_volume": "deformgan.io.formats",
     "register": "deformgan.registration.pipeline",
+    "register_affine": "deformgan.registration.affine_fit",
     "warp": "deformgan.registration.apply",
     "write_volume": "deformgan.io.formats",
 }
 __all__ = [
+    "AffineOptions",
     "Geometry",
+    "Ranges",
     "RegisterOptions",
     "Transform",
     "Volume",
     "as_volume",
     "read_volume",
     "register",
+    "register_affine",
     "warp",
     "write_volume",
 ]

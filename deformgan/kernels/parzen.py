@@ -1,7 +1,8 @@
 """Joint histogram of two images, the one in whole bins, the other spread by a cubic B-spline, and its derivative.
 
 A voxel of the second image lies at u = 1 + (value - low) * rate in bins, clamped to 1..bins - 2, and adds to the four
-bins around it.  Slabs of voxels have their own histograms, so the result is the same for any number of threads.
+bins around it.  Slabs of voxels have their own histograms, so the result is the same for any number of threads.  It
+computes in float32 or float64, as `warped` is.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def joint_histogram(
 ) -> NDArray[np.float64]:
     """Histogram (bins, bins), fixed x warped, not normalised, of flat arrays (N,); weight: (N,), of each voxel."""
     w = _NO_WEIGHT if weight is None else weight
-    return _count(bins_of_fixed, warped, w, np.float32(low), np.float32(rate), bins, _TASKS)
+    real = warped.dtype.type
+    return _count(bins_of_fixed, warped, w, real(low), real(rate), bins, _TASKS)
 
 
 def histogram_derivative(
@@ -33,7 +35,8 @@ def histogram_derivative(
     """Derivative (N,) by warped of a quantity whose derivative by the histogram's entries is table (bins, bins)."""
     out = np.empty_like(warped)
     w = _NO_WEIGHT if weight is None else weight
-    _spread(bins_of_fixed, warped, w, np.float32(low), np.float32(rate), table.astype(np.float32), _TASKS, out)
+    real = warped.dtype.type
+    _spread(bins_of_fixed, warped, w, real(low), real(rate), table.astype(warped.dtype), _TASKS, out)
     return out
 
 
@@ -56,7 +59,7 @@ def _count(bins_of_fixed, warped, weight, low, rate, bins, tasks):
             table = pair[n % 2]
             first, s = _place(warped[n], low, rate, bins)
             at = np.uint32(bins_of_fixed[n]) * np.uint32(bins) + first
-            share = np.float32(1 / 6)
+            share = warped.dtype.type(1 / 6)
             if len(weight) > 0:
                 share *= weight[n]
             r, ss = np.float32(1) - s, s * s

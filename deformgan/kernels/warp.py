@@ -113,11 +113,12 @@ def _locate_row(start, slope, u, size, cell, step, weight, within):
 
     start, slope: image index of voxel 0 of the row at U = 0 (3,), and the 3x3 part of the matrix.
     """
-    one, half = np.float32(1), np.float32(0.5)
+    real = weight.dtype.type
+    one, half = real(1), real(0.5)
     nz, ny, nx = np.int32(size[0]), np.int32(size[1]), np.int32(size[2])
-    fz, fy, fx = np.float32(nz), np.float32(ny), np.float32(nx)
+    fz, fy, fx = real(nz), real(ny), real(nx)
     for x in range(u.shape[1]):
-        uz, uy, ux = u[0, x], u[1, x], u[2, x] + np.float32(x)
+        uz, uy, ux = u[0, x], u[1, x], u[2, x] + real(x)
         pz = start[0] + slope[0, 0] * uz + slope[0, 1] * uy + slope[0, 2] * ux
         py = start[1] + slope[1, 0] * uz + slope[1, 1] * uy + slope[1, 2] * ux
         px = start[2] + slope[2, 0] * uz + slope[2, 1] * uy + slope[2, 2] * ux
@@ -138,7 +139,7 @@ def _locate_row(start, slope, u, size, cell, step, weight, within):
 def _sample_row(flat, cell, step, weight, within, border, outside, slope, value, gradient):
     """Trilinear values of one row and, where `gradient` (3, X') is not empty, their derivative by U."""
     wanted = gradient.shape[1] > 0
-    zero = np.float32(0)
+    zero = value.dtype.type(0)
     for x in range(value.shape[0]):
         a = np.uint32(cell[x])
         b = a + np.uint32(step[1, x])

@@ -57,7 +57,7 @@ class PoseMeasure:
         inverted = bool(np.prod(moving.geometry.extent_mm) < np.prod(fixed.geometry.extent_mm))
         sampled, other = (moving, fixed) if inverted else (fixed, moving)
         points, values = _draw(sampled, samples, np.random.default_rng(seed))
-        centre, radius = _spread(sampled)
+        centre, radius = tissue_spread(sampled)
         read = other.image[0, 0].cpu().numpy()
         valid = np.ones(read.shape, np.uint8)
         if other.valid is not None:
@@ -146,11 +146,11 @@ def _draw(sampled: Appearance, samples: int, rng: np.random.Generator) -> tuple[
     return points, map_coordinates(image, points.T, order=1, mode="nearest").astype(float)
 
 
-def _spread(sampled: Appearance) -> tuple[Array, float]:
+def tissue_spread(image: Appearance) -> tuple[Array, float]:
     """Centre of the tissue (LPS mm) and its root mean square distance from it (mm)."""
-    tissue = sampled.foreground[0, 0].cpu().numpy() > 0
-    if sampled.valid is not None:
-        tissue &= sampled.valid[0, 0].cpu().numpy() > 0
+    tissue = image.foreground[0, 0].cpu().numpy() > 0
+    if image.valid is not None:
+        tissue &= image.valid[0, 0].cpu().numpy() > 0
     index = np.stack(np.nonzero(tissue if tissue.any() else np.ones_like(tissue))[::-1], 1)
-    points = index @ sampled.geometry.matrix[:3, :3].T + sampled.geometry.matrix[:3, 3]
+    points = index @ image.geometry.matrix[:3, :3].T + image.geometry.matrix[:3, 3]
     return points.mean(0), float(max(1.0, np.sqrt(points.var(0).sum())))

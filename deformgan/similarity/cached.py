@@ -14,9 +14,9 @@ from deformgan.similarity.windows import check_pair
 Float = NDArray[np.float32]
 
 
-def runs_compiled(*tensors: Tensor) -> bool:
-    """Whether the compiled kernels take these tensors: float32 on the CPU."""
-    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+def runs_compiled(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
+    """Whether the compiled kernels take these tensors: on the CPU, of `dtypes`, of one dtype."""
+    return all(t.device.type == "cpu" and t.dtype in dtypes and t.dtype == tensors[0].dtype for t in tensors)
 
 
 def volumes(images: Tensor) -> list[Float]:
@@ -29,18 +29,21 @@ class CachedLoss:
     """A loss of (warped, weight) against one fixed image and mask; subclasses give `_reference` and `_compiled`.
 
     fixed: (B, 1, *spatial), 2-D or 3-D.  mask: (B or 1, 1, *spatial) or none, weight of each voxel in the mean.
+    dtypes: those that the kernel computes in.
     """
+
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,)
 
     def __init__(self, fixed: Tensor, mask: Tensor | None) -> None:
         check_pair(fixed, fixed)
         self.fixed = fixed.detach()
         self.mask = None if mask is None else mask.to(fixed).expand_as(fixed)
-        self.compiled = runs_compiled(fixed)
+        self.compiled = runs_compiled(fixed, dtypes=self.dtypes)
 
     def __call__(self, warped: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss, a scalar that can be differentiated by warped; weight (B or 1, 1, *spatial) joins the mask."""
         check_pair(warped, self.fixed)
-        if not (self.compiled and runs_compiled(warped)):
+        if not (self.compiled and runs_compiled(warped, self.fixed, dtypes=self.dtypes)):
             return self._reference(warped, weight)
         if torch.is_grad_enabled() and warped.requires_grad:
             loss: Tensor = _KnownGradient.apply(warped, *self._evaluate(warped, weight, derivative=True))
@@ -50,7 +53,7 @@ class CachedLoss:
     def with_derivative(self, warped: Tensor, weight: Tensor | None = None) -> tuple[float, Tensor]:
         """Loss and its derivative by warped (B, 1, *spatial), outside autograd."""
         check_pair(warped, self.fixed)
-        if self.compiled and runs_compiled(warped):
+        if self.compiled and runs_compiled(warped, self.fixed, dtypes=self.dtypes):
             return self._evaluate(warped, weight, derivative=True)
         with torch.enable_grad():
             leaf = warped.detach().requires_grad_()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from deformgan.kernels.gradient_correlation import gradient_correlation
 from deformgan.kernels.local_correlation import shift_and_scale as scale_of
 from deformgan.kernels.local_gradient import local_agreement, local_directions
 from deformgan.similarity.cached import CachedLoss, Float, runs_compiled, symmetric_loss, volumes
@@ -106,11 +107,29 @@ def gradient_correlation_loss(
     mask, weight: (B or 1, 1, *spatial); a difference is weighted by the product over its two voxels.
     Source: Penney et al. 1998; Hiasa et al. 2018, Eq. 4-5 (2-D); in 3-D the mean over three axes is ours.
     """
-    check_pair(warped, fixed)
-    masks = [w.to(warped).expand_as(warped) for w in (mask, weight) if w is not None]
-    axes, total = range(2, fixed.ndim), warped.new_zeros(())
-    for axis in axes:
-        n = fixed.shape[axis] - 1
-        pairs = [(w.narrow(axis, 1, n) * w.narrow(axis, 0, n)).flatten(1) for w in masks]
-        total = total + correlation(warped.diff(dim=axis).flatten(1), fixed.diff(dim=axis).flatten(1), pairs).mean()
-    return 1 - total / len(axes)
+    loss = GradientCorrelation(fixed, mask)(warped, weight)
+    return symmetric_loss(loss, GradientCorrelation(warped, mask)(fixed, weight)) if fixed.requires_grad else loss
+
+
+class GradientCorrelation(CachedLoss):
+    """gradient_correlation_loss against a fixed image that stays."""
+
+    dtypes = (torch.float32, torch.float64)
+
+    def _reference(self, warped: Tensor, weight: Tensor | None) -> Tensor:
+        masks = [w.to(warped).expand_as(warped) for w in (self.mask, weight) if w is not None]
+        axes, total = range(2, warped.ndim), warped.new_zeros(())
+        for axis in axes:
+            n = warped.shape[axis] - 1
+            pairs = [(w.narrow(axis, 1, n) * w.narrow(axis, 0, n)).flatten(1) for w in masks]
+            by_warped, by_fixed = (image.diff(dim=axis).flatten(1) for image in (warped, self.fixed))
+            total = total + correlation(by_warped, by_fixed, pairs).mean()
+        return 1 - total / len(axes)
+
+    def _compiled(
+        self, b: int, warped: Float, mask: Float | None, weight: Float | None, derivative: bool, times: float
+    ) -> tuple[float, Float]:
+        both = mask * weight if mask is not None and weight is not None else mask if weight is None else weight
+        fixed = volumes(self.fixed)[b]
+        value, slope = gradient_correlation(warped, fixed, weight=both, derivative=derivative, times=-times)
+        return 1 - value, slope

@@ -49,6 +49,8 @@ def nmi_loss(
 class MutualInformation(CachedLoss):
     """mi_loss, or nmi_loss if `normalised`, against a fixed image whose bins are kept, for many warped images."""
 
+    dtypes = (torch.float32, torch.float64)
+
     def __init__(
         self,
         fixed: Tensor,

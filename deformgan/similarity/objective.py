@@ -15,7 +15,7 @@ from deformgan.errors import InputError
 from deformgan.similarity.cached import CachedLoss
 from deformgan.similarity.correlation import FLOOR, LocalCorrelation, ncc_loss
 from deformgan.similarity.descriptors import SelfSimilarity
-from deformgan.similarity.gradient import LocalGradient, gradient_correlation_loss
+from deformgan.similarity.gradient import GradientCorrelation, LocalGradient
 from deformgan.similarity.information import MutualInformation
 from deformgan.similarity.pointwise import cauchy_loss, l1_loss, l2_loss
 
@@ -116,6 +116,8 @@ def _term(name: str, fixed: Tensor, mask: Tensor | None, options: Options) -> Te
     match name:
         case "lg":
             return LocalGradient(fixed, options.window, mask)
+        case "gc":
+            return GradientCorrelation(fixed, mask)
         case "lcc":
             return LocalCorrelation(fixed, options.window, mask, squared=options.squared, eps=options.floor)
         case "mi" | "nmi":
@@ -123,7 +125,6 @@ def _term(name: str, fixed: Tensor, mask: Tensor | None, options: Options) -> Te
         case "mind":
             return SelfSimilarity(fixed, options.radius, options.dilation, mask)
     plain: dict[str, Callable[..., Tensor]] = {
-        "gc": gradient_correlation_loss,
         "ncc": partial(ncc_loss, squared=options.squared),
         "l1": l1_loss,
         "l2": l2_loss,

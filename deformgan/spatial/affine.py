@@ -6,8 +6,14 @@ x -> L (x - c) + c + t about a centre c.  The parameters p, float64, in this ord
     similarity  7  the same, then the logarithm of the scale
     affine     12  the same six, then three log scales (x, y, z), then three shears (xy, xz, yz)
 
+and in the x-y plane, for images of one slice, with z left as it is:
+
+    rigid2d       3  angle (radians, x towards y), translation (x, y; mm)
+    similarity2d  4  the same, then the logarithm of the scale
+    scales2d      5  the same three, then two log scales (x, y)
+
 L = R for rigid, R exp(s) for similarity, R H S for affine: S scales along x, y, z first, H is unit upper triangular.
-All zeros are the identity.
+A map in the plane is the affine one with most of its twelve parameters tied. All zeros are the identity.
 """
 
 from __future__ import annotations
@@ -20,32 +26,51 @@ from numpy.typing import NDArray
 from deformgan.errors import InputError
 
 Array = NDArray[np.float64]
-Model = Literal["rigid", "similarity", "affine"]
+Model = Literal["rigid", "similarity", "affine", "rigid2d", "similarity2d", "scales2d"]
 
-PARAMETERS: dict[Model, int] = {"rigid": 6, "similarity": 7, "affine": 12}
+# For each parameter of a model, the parameters of the affine map that it sets.
+PLACES: dict[Model, tuple[tuple[int, ...], ...]] = {
+    "rigid": tuple((k,) for k in range(6)),
+    "similarity": (*((k,) for k in range(6)), (6, 7, 8)),
+    "affine": tuple((k,) for k in range(12)),
+    "rigid2d": ((2,), (3,), (4,)),
+    "similarity2d": ((2,), (3,), (4,), (6, 7)),
+    "scales2d": ((2,), (3,), (4,), (6,), (7,)),
+}
+PARAMETERS: dict[Model, int] = {model: len(places) for model, places in PLACES.items()}
 _SHEARS = ((0, 1), (0, 2), (1, 2))
 _SMALL = 1e-4  # radians; below it the series of the rotation is exact to double precision
 
 
 def from_parameters(p: Array, centre: Array, model: Model) -> Array:
     """The 4x4 matrix, LPS mm, of the parameters p about `centre` (x, y, z in mm)."""
-    p = _checked(p, model)
-    return _about(_rotation(p[:3]) @ _stretch(p, model), p[3:6], centre)
+    full = spread_matrix(model) @ _checked(p, model)
+    return _about(_rotation(full[:3]) @ _stretch(full), full[3:6], centre)
 
 
 def derivatives(p: Array, centre: Array, model: Model) -> Array:
     """dMatrix/dp, (n, 4, 4), of `from_parameters`; the last rows are 0."""
-    p = _checked(p, model)
+    spread = spread_matrix(model)
+    full = spread @ _checked(p, model)
     centre = np.asarray(centre, np.float64)
-    rotation, stretch = _rotation(p[:3]), _stretch(p, model)
-    linear = np.zeros((len(p), 3, 3))
-    linear[:3] = _rotation_derivatives(p[:3]) @ stretch
-    linear[6:] = rotation @ _stretch_derivatives(p, model)
-    out = np.zeros((len(p), 4, 4))
+    rotation, stretch = _rotation(full[:3]), _stretch(full)
+    linear = np.zeros((12, 3, 3))
+    linear[:3] = _rotation_derivatives(full[:3]) @ stretch
+    linear[6:] = rotation @ _stretch_derivatives(full)
+    out = np.zeros((12, 4, 4))
     out[:, :3, :3] = linear
     out[:, :3, 3] = -linear @ centre
     out[3:6, :3, 3] += np.eye(3)
-    return out
+    tied: Array = np.tensordot(spread.T, out, axes=1)
+    return tied
+
+
+def spread_matrix(model: Model) -> Array:
+    """(12, n): the parameters of `model` -> those of the affine map."""
+    spread = np.zeros((12, len(PLACES[_known(model)])))
+    for k, places in enumerate(PLACES[model]):
+        spread[list(places), k] = 1
+    return spread
 
 
 def to_parameters(matrix: Array, centre: Array, model: Model) -> Array:
@@ -59,23 +84,30 @@ def to_parameters(matrix: Array, centre: Array, model: Model) -> Array:
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(linear) <= 0:
         raise InputError(f"an affine matrix must be 4x4, finite, with a positive determinant; got {matrix.tolist()}")
     translation = matrix[:3, 3] + linear @ centre - centre
-    if model == "affine":
+    if _known(model) in ("affine", "scales2d"):
         rotation, stretch = np.linalg.qr(linear)
         signs = np.sign(np.diag(stretch))
         rotation, stretch = rotation * signs, signs[:, None] * stretch
         scales = np.diag(stretch)
         shears = [stretch[i, j] / scales[j] for i, j in _SHEARS]
-        return np.concatenate([_rotation_vector(rotation), translation, np.log(scales), shears])
-    left, _, right = np.linalg.svd(linear)
-    rigid = np.concatenate([_rotation_vector(left @ right), translation])
-    return rigid if model == "rigid" else np.append(rigid, np.log(np.linalg.det(linear)) / 3)
+        full = np.concatenate([_rotation_vector(rotation), translation, np.log(scales), shears])
+    else:
+        left, _, right = np.linalg.svd(linear)
+        planar = model == "similarity2d"
+        log_scale = np.log(np.linalg.det(linear[:2, :2] if planar else linear)) / (2 if planar else 3)
+        full = np.concatenate([_rotation_vector(left @ right), translation, [log_scale] * 3, np.zeros(3)])
+    return np.array([full[list(places)].mean() for places in PLACES[model]])
+
+
+def _known(model: Model) -> Model:
+    if model not in PLACES:
+        raise InputError(f"model must be one of {', '.join(PLACES)}; got {model!r}")
+    return model
 
 
 def _checked(p: Array, model: Model) -> Array:
     p = np.asarray(p, np.float64)
-    if model not in PARAMETERS:
-        raise InputError(f"model must be one of {', '.join(PARAMETERS)}; got {model!r}")
-    if p.shape != (PARAMETERS[model],):
+    if p.shape != (len(PLACES[_known(model)]),):
         raise InputError(f"a {model} map has {PARAMETERS[model]} parameters; got an array of shape {p.shape}")
     return p
 
@@ -141,27 +173,21 @@ def _rotation_vector(rotation: Array) -> Array:
     return turn
 
 
-def _stretch(p: Array, model: Model) -> Array:
-    """L without its rotation."""
-    if model == "rigid":
-        return np.eye(3)
-    if model == "similarity":
-        return np.diag(np.exp(p[[6, 6, 6]]))
+def _stretch(full: Array) -> Array:
+    """L without its rotation, of the twelve parameters."""
     shear = np.eye(3)
-    for value, place in zip(p[9:], _SHEARS, strict=True):
+    for value, place in zip(full[9:], _SHEARS, strict=True):
         shear[place] = value
-    stretch: Array = shear * np.exp(p[6:9])
+    stretch: Array = shear * np.exp(full[6:9])
     return stretch
 
 
-def _stretch_derivatives(p: Array, model: Model) -> Array:
-    """dStretch/dp of the parameters after the sixth, (n - 6, 3, 3)."""
-    stretch = _stretch(p, model)
-    if model != "affine":
-        return np.repeat(stretch[None], len(p) - 6, axis=0)
+def _stretch_derivatives(full: Array) -> Array:
+    """dStretch/dp of the log scales and the shears, (6, 3, 3)."""
+    stretch = _stretch(full)
     out = np.zeros((6, 3, 3))
     for k in range(3):
         out[k, :, k] = stretch[:, k]
     for k, (i, j) in enumerate(_SHEARS):
-        out[3 + k, i, j] = np.exp(p[6 + j])
+        out[3 + k, i, j] = np.exp(full[6 + j])
     return out

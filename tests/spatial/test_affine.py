@@ -12,6 +12,8 @@ MODELS = sorted(PARAMETERS)
 
 def parameters(model, *, angle=0.7, seed=0):
     rng = np.random.default_rng(seed)
+    if model.endswith("2d"):
+        return np.concatenate([[angle], rng.normal(0, 20, 2), rng.normal(0, 0.2, PARAMETERS[model] - 3)])
     axis = rng.standard_normal(3)
     rotation = angle * axis / np.linalg.norm(axis)
     return np.concatenate([rotation, rng.normal(0, 20, 3), rng.normal(0, 0.2, PARAMETERS[model] - 6)])
@@ -57,6 +59,13 @@ def test_models_nest():
     np.testing.assert_allclose(to_parameters(matrix, CENTRE, "affine"), [*rigid, *[0] * 6], atol=1e-12)
     scaled = from_parameters(np.append(rigid, 0.2), CENTRE, "similarity")
     np.testing.assert_allclose(to_parameters(scaled, CENTRE, "rigid"), rigid, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", ["rigid2d", "similarity2d", "scales2d"])
+def test_maps_of_the_plane_leave_z(model):
+    matrix = from_parameters(parameters(model), CENTRE, model)
+    np.testing.assert_array_equal(matrix[2], [0, 0, 1, 0])
+    np.testing.assert_allclose(matrix[:2, 2], 0, atol=1e-15)
 
 
 @pytest.mark.parametrize("bad", [np.diag([-1.0, 1, 1, 1]), np.diag([0.0, 1, 1, 1]), np.full((4, 4), np.nan)])
