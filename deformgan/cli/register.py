@@ -25,6 +25,10 @@ def register(
     similarity: Annotated[
         str | None, typer.Option(help="Of the deformable stage, such as lg=1,gc=0.5.  [default: by the kind of pair]")
     ] = None,
+    engine: Annotated[str, typer.Option(help="Of rigid and affine: analytic, or autograd (slower).")] = "analytic",
+    max_rotation: Annotated[float | None, typer.Option(help="Degrees about each axis, of start and affine.")] = None,
+    max_shift: Annotated[float | None, typer.Option(help="Mm along each axis, of start and affine.")] = None,
+    max_scale: Annotated[float | None, typer.Option(help="Factor, such as 1.2, of the affine.")] = None,
     volume: Annotated[int | None, typer.Option(help="Which volume of a 4-D file, from 0.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
@@ -42,7 +46,9 @@ def register(
     from deformgan.registration.outputs import REPORT, check_output
 
     stage: Stage = "rigid" if rigid_only else "affine" if affine_only else "deformable"
-    options = RegisterOptions(stage, preset, similarity, device, threads, seed)
+    options = RegisterOptions(
+        stage, preset, similarity, engine, max_rotation, max_shift, max_scale, device, threads, seed
+    )
     folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
     from deformgan.registration.pipeline import register_files
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from deformgan.errors import InputError
+from deformgan.spatial.ranges import Ranges
 
 Stage = Literal["rigid", "affine", "deformable"]
+ENGINES = ("analytic", "autograd")
 STAGES: tuple[Stage, ...] = ("rigid", "affine", "deformable")
 
 
@@ -32,6 +35,9 @@ class RegisterOptions:
 
     stage: how far to go.  preset: fast, default or accurate.  similarity: of the deformable stage, such as
     "lg=1,gc=0.5"; None = chosen by the kind of pair.
+    engine: of the rigid and affine stages, "analytic" or "autograd" (slower; the same to rounding).
+    max_rotation: degrees about each axis; max_shift: mm along each axis; max_scale: a factor, 1.2 = 1 / 1.2 to 1.2:
+    how far start and affine may go from the headers' position, about the tissue's centre; None = anywhere.
     device: "cpu", "cuda" or another torch device, of the deformable stage.  threads: 0 = all cores.  seed: of the
     samples; the same seed gives the same bytes on a CPU.
     """
@@ -39,6 +45,10 @@ class RegisterOptions:
     stage: Stage = "deformable"
     preset: str = "default"
     similarity: str | None = None
+    engine: str = "analytic"
+    max_rotation: float | None = None
+    max_shift: float | None = None
+    max_scale: float | None = None
     device: str = "cpu"
     threads: int = 0
     seed: int = 0
@@ -50,7 +60,18 @@ class RegisterOptions:
             raise InputError(f"preset must be one of {', '.join(PRESETS)}; got {self.preset!r}")
         if self.threads < 0:
             raise InputError(f"threads must be 0 (all cores) or more; got {self.threads}")
+        if self.engine not in ENGINES:
+            raise InputError(f"engine must be {' or '.join(ENGINES)}; got {self.engine!r}")
+        for name, least in (("max_rotation", 0.0), ("max_shift", 0.0), ("max_scale", 1.0)):
+            value = getattr(self, name)
+            if value is not None and not least < value < math.inf:
+                raise InputError(f"{name} must be above {least:g}; got {value:g}")
         if self.similarity is not None:
             from deformgan.similarity.objective import parse_similarity  # brings torch
 
             parse_similarity(self.similarity)
+
+    @property
+    def ranges(self) -> Ranges:
+        """Of the affine map's parameters."""
+        return Ranges(self.max_rotation, self.max_shift, self.max_scale)

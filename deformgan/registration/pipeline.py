@@ -55,13 +55,13 @@ def register(
         masks = _mask(fixed_mask, pair[0], "fixed"), _mask(moving_mask, pair[1], "moving")
     with clock.stage("prepare"):
         f, m = (Appearance.of(v, k, torch.device("cpu")) for v, k in zip(pair, masks, strict=True))
-        poses = Poses.between(f, m, preset.samples, options.seed)
+        poses = Poses.between(f, m, preset.samples, options.seed, options.engine)
     stages = {"start": Transform.identity()}
     with clock.stage("start"), threadpool_limits(1, user_api="blas"):  # BLAS threads spin on the kernels' cores
         progress(Progress("start", f"{COARSE_MM:g} mm", 0, 1, float("nan")))
-        matrix = find_start(poses, f, m)
+        matrix = find_start(poses, f, m, options.ranges)
     with clock.stage("affine"), threadpool_limits(1, user_api="blas"):
-        matrix = rigid_then_affine(poses, matrix, options.stage, progress)
+        matrix = rigid_then_affine(poses, matrix, options.stage, options.ranges, progress)
         stages["rigid" if options.stage == "rigid" else "affine"] = Transform((Affine(matrix),))
     warnings = [note for v in pair for note in v.notes] + _overlap_notes(poses.fine, matrix)
     recipe = None

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from deformgan.errors import RegistrationError
 from deformgan.kernels.joint_histogram import information_of_poses, information_with_derivative
 from deformgan.registration.appearance import Appearance
+from deformgan.similarity.information import information_of_pose
 from deformgan.spatial.affine import PARAMETERS, Model, derivatives, from_parameters
 from deformgan.spatial.grid import REVERSE
 from deformgan.spatial.transform import Transform
@@ -39,6 +41,7 @@ class PoseMeasure:
 
     points: (N, 3) z, y, x index in the sampled image; bins: (N,).  other: (Z, Y, X) in bin units.  centre: LPS mm, in
     the sampled image; radius: mm, the spread of its tissue.  inverted: the moving image is the sampled one.
+    engine: "analytic" differentiates by the compiled kernel, "autograd" by its torch twin.
     """
 
     points: NDArray[np.float32]
@@ -50,9 +53,12 @@ class PoseMeasure:
     centre: Array
     radius: float
     inverted: bool
+    engine: str
 
     @classmethod
-    def between(cls, fixed: Appearance, moving: Appearance, samples: int, seed: int) -> PoseMeasure:
+    def between(
+        cls, fixed: Appearance, moving: Appearance, samples: int, seed: int, engine: str = "analytic"
+    ) -> PoseMeasure:
         """Draw the samples; the same seed draws the same."""
         inverted = bool(np.prod(moving.geometry.extent_mm) < np.prod(fixed.geometry.extent_mm))
         sampled, other = (moving, fixed) if inverted else (fixed, moving)
@@ -72,6 +78,7 @@ class PoseMeasure:
             centre,
             radius,
             inverted,
+            engine,
         )
 
     def of_matrices(self, matrices: Array) -> tuple[Array, Array]:
@@ -83,9 +90,7 @@ class PoseMeasure:
     def with_derivative(self, p: Array, model: Model) -> tuple[float, Array]:
         """Score and its derivative by the parameters p of the map sampled point -> other point about `centre`."""
         pose = (self.from_world @ from_parameters(p, self.centre, model) @ self.to_world)[:3]
-        share, mi, slope = information_with_derivative(
-            self.points, self.bins, self.other, self.valid, np.ascontiguousarray(pose), BINS, SLABS
-        )
+        share, mi, slope = self._information(np.ascontiguousarray(pose))
         if share < LEAST_SHARE:
             return 0.0, np.zeros(PARAMETERS[model])
         by_matrix = self.from_world[:3].T @ slope @ self.to_world.T
@@ -96,6 +101,21 @@ class PoseMeasure:
             score -= PRICE * float(excess @ excess)
             gradient[6:] -= 2 * PRICE * excess / TYPICAL
         return score, gradient
+
+    def _information(self, pose: Array) -> tuple[float, float, Array]:
+        """(share inside, MI, its derivative by the pose (3, 4))."""
+        if self.engine == "analytic":
+            found: tuple[float, float, Array] = information_with_derivative(
+                self.points, self.bins, self.other, self.valid, pose, BINS, SLABS
+            )
+            return found
+        leaf = torch.from_numpy(pose).requires_grad_()
+        points, other = (torch.from_numpy(a).double() for a in (self.points, self.other))
+        share, mi = information_of_pose(
+            points, torch.from_numpy(self.bins), other, torch.from_numpy(self.valid), leaf, BINS
+        )
+        (slope,) = torch.autograd.grad(mi, leaf)
+        return float(share), float(mi.detach()), slope.numpy()
 
     def oriented(self, matrix: Array) -> Array:
         """A map sampled -> other as fixed -> moving, and back."""
@@ -119,11 +139,11 @@ class Poses(NamedTuple):
     fine: PoseMeasure
 
     @classmethod
-    def between(cls, fixed: Appearance, moving: Appearance, samples: int, seed: int) -> Poses:
+    def between(cls, fixed: Appearance, moving: Appearance, samples: int, seed: int, engine: str = "analytic") -> Poses:
         """`samples`: of the fine one."""
         return cls(
             *(
-                PoseMeasure.between(fixed.at(mm), moving.at(mm), n, seed)
+                PoseMeasure.between(fixed.at(mm), moving.at(mm), n, seed, engine)
                 for mm, n in ((COARSE_MM, COARSE_SAMPLES), (MIDDLE_MM, MIDDLE_SAMPLES), (FINE_MM, samples))
             )
         )

@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from deformgan.errors import InputError
 from deformgan.kernels.parzen import histogram_derivative, joint_histogram
 from deformgan.similarity.cached import CachedLoss, Float
+from deformgan.spatial.grid import sampling_grid
 
 Range = tuple[float, float]
 
@@ -144,3 +146,32 @@ def _histogram_reference(
     for k, share in enumerate(shares):
         table = table.index_add(0, at + k, share * whole)
     return table.view(bins, bins)
+
+
+def information_of_pose(
+    points: Tensor, bins: Tensor, image: Tensor, valid: Tensor, pose: Tensor, n_bins: int
+) -> tuple[Tensor, Tensor]:
+    """(share of the points inside, MI in nats over those) of scattered samples.
+
+    points: (N, 3) index z y x; bins: (N,) of the sampled image; image, valid: (Z, Y, X), image in units of bins;
+    pose: (3, 4), sampled index -> image index, by which the MI can be differentiated.
+    The twin of deformgan.kernels.joint_histogram in plain torch.
+    """
+    landed = points @ pose[:, :3].T + pose[:, 3]
+    size = torch.tensor(image.shape, device=image.device)
+    nearest = (landed.detach() + 0.5).floor().long()
+    inside = ((nearest >= 0) & (nearest < size)).all(1)
+    nearest = nearest.clamp(min=0).minimum(size - 1)
+    inside &= valid[nearest[:, 0], nearest[:, 1], nearest[:, 2]] > 0
+    grid = sampling_grid(landed[inside].T[None, :, :, None, None], tuple(image.shape))
+    values = functional.grid_sample(image[None, None], grid, padding_mode="border", align_corners=False).flatten()
+    low = values.detach().long().clamp(max=n_bins - 2)
+    right, at = values - low, bins[inside] * n_bins + low
+    joint = values.new_zeros(n_bins * n_bins).index_add(0, at, 1 - right).index_add(0, at + 1, right)
+    eye = torch.eye(n_bins, dtype=values.dtype, device=values.device)
+    ends = torch.cat([eye[:1], eye, eye[-1:]])
+    parzen = 0.25 * (ends[:-2] + ends[2:]) + 0.5 * eye
+    p = parzen.T @ joint.view(n_bins, n_bins) @ parzen / inside.sum().clamp(min=1)
+    independent = p.sum(1, keepdim=True) * p.sum(0, keepdim=True)
+    kept = p > 1e-12
+    return inside.to(values.dtype).mean(), (p[kept] * torch.log(p[kept] / independent[kept])).sum()

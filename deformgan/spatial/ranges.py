@@ -8,14 +8,16 @@ so that dp/dq = 1 / unit in the middle of the range.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from deformgan.errors import InputError
 from deformgan.spatial.affine import PLACES, Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[np.float64]
 Limit = float | tuple[float, float] | None
@@ -80,8 +82,8 @@ class Mapping:
 
     def parameters(self, q: Array) -> Array:
         """p of q."""
-        p: Array = self.parameters_tensor(torch.from_numpy(np.asarray(q, np.float64))).numpy()
-        return p
+        share = 1 / (1 + np.exp(-self._steep * q))
+        return np.where(self.bounded, np.where(self.bounded, self.low, 0) + self._width * share, q / self.unit)
 
     def slope(self, q: Array) -> Array:
         """dp/dq."""
@@ -97,6 +99,8 @@ class Mapping:
 
     def parameters_tensor(self, q: Tensor) -> Tensor:
         """p of q, differentiable by torch."""
+        import torch
+
         bounded, unit, low, width, steep = (
             torch.from_numpy(np.array(a)).to(q.device)
             for a in (self.bounded, self.unit, np.where(self.bounded, self.low, 0), self._width, self._steep)

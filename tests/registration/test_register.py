@@ -14,7 +14,7 @@ from deformgan.errors import InputError, OutputError
 from deformgan.io.volume import Volume
 from deformgan.registration.options import RegisterOptions
 from deformgan.registration.progress import Progress
-from deformgan.spatial.affine import from_parameters
+from deformgan.spatial.affine import from_parameters, to_parameters
 
 CENTRE = np.zeros(3)
 
@@ -137,6 +137,39 @@ def test_axis_order_does_not_matter(deformed, permutation):
     found = deformgan.register(fixed, volume, options=RegisterOptions(stage="affine"))
     points = body_points(fixed)
     assert np.median(np.linalg.norm(found.transform.apply(points) - truth(points), axis=1)) < 5
+
+
+def test_autograd_finds_what_the_analytic_engine_finds(deformed):
+    fixed, moving, _ = deformed
+    points = body_points(fixed)
+    found = [
+        deformgan.register(fixed, moving, options=RegisterOptions(stage="affine", engine=engine)).transform.apply(
+            points
+        )
+        for engine in ("analytic", "autograd")
+    ]
+    assert np.linalg.norm(found[0] - found[1], axis=1).max() < 0.3
+
+
+def test_ranges_hold_the_affine_stage_back(deformed):
+    fixed, moving, _ = deformed
+    free = deformgan.register(fixed, moving, options=RegisterOptions(stage="affine")).transform.parts[0].matrix
+    limits = RegisterOptions(stage="affine", max_rotation=3.0, max_shift=4.0, max_scale=1.02)
+    held = deformgan.register(fixed, moving, options=limits).transform.parts[0].matrix
+    turns, scales = (
+        [to_parameters(m, body_points(fixed).mean(0), "affine")[k] for m in (free, held)]
+        for k in (slice(3), slice(6, 9))
+    )
+    assert np.abs(np.rad2deg(turns[0])).max() > 5 > 3.5 > np.abs(np.rad2deg(turns[1])).max()
+    assert np.exp(np.abs(scales[0])).max() > 1.04 > 1.025 > np.exp(np.abs(scales[1])).max()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"engine": "magic"}, {"max_rotation": -1.0}, {"max_scale": 0.9}, {"max_shift": np.nan}]
+)
+def test_options_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        RegisterOptions(**wrong)
 
 
 def test_small_field_of_view_with_padding_in_a_ct():
