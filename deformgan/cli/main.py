@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from types import FrameType
@@ -14,8 +13,6 @@ from deformgan import __version__
 from deformgan.cli.register import register
 from deformgan.cli.warp import warp
 from deformgan.errors import DeformganError
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle kernel threads sleep: a busy machine stays usable
 
 BAD_INPUT = 2
 _signals: list[int] = []

@@ -109,29 +109,24 @@ def information_of_poses(points, bins, image, valid, poses, n_bins):
     return share, mi
 
 
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def information_with_derivative(points, bins, image, valid, pose, n_bins, n_slabs):
-    """(share inside, MI, dMI/dpose (3, 4)); slabs have their own sums, so any number of threads gives the same bits."""
+@njit(cache=True, nogil=True, fastmath=True)
+def information_with_derivative(points, bins, image, valid, pose, n_bins):
+    """(share inside, MI, dMI/dpose (3, 4)) of one pose, by one thread: a call is too short to share out."""
     n = points.shape[0]
-    joints, counts = np.zeros((n_slabs, n_bins, n_bins)), np.zeros(n_slabs)
-    for t in prange(n_slabs):
-        a, b = t * n // n_slabs, (t + 1) * n // n_slabs
-        counts[t] = _histogram(points[a:b], bins[a:b], image, valid, pose, joints[t])
-    total = counts.sum()
-    slopes = np.zeros((n_slabs, 3, 4))
-    if total == 0:
-        return 0.0, 0.0, slopes[0]
-    mi, table = _information(joints.sum(axis=0), total)
-    for t in prange(n_slabs):
-        for s in range(t * n // n_slabs, (t + 1) * n // n_slabs):
-            z, y, x = _posed(pose, points[s])
-            value, dz, dy, dx, inside = _read(image, valid, z, y, x)
-            if inside:
-                b = min(int(value), n_bins - 2)
-                g = (table[bins[s], b + 1] - table[bins[s], b]) / total
-                for axis, d in ((0, g * dz), (1, g * dy), (2, g * dx)):
-                    slopes[t, axis, 0] += d * points[s, 0]
-                    slopes[t, axis, 1] += d * points[s, 1]
-                    slopes[t, axis, 2] += d * points[s, 2]
-                    slopes[t, axis, 3] += d
-    return total / n, mi, slopes.sum(axis=0)
+    joint, slope = np.zeros((n_bins, n_bins)), np.zeros((3, 4))
+    count = _histogram(points, bins, image, valid, pose, joint)
+    if count == 0:
+        return 0.0, 0.0, slope
+    mi, table = _information(joint, count)
+    for s in range(n):
+        z, y, x = _posed(pose, points[s])
+        value, dz, dy, dx, inside = _read(image, valid, z, y, x)
+        if inside:
+            b = min(int(value), n_bins - 2)
+            g = (table[bins[s], b + 1] - table[bins[s], b]) / count
+            for axis, d in ((0, g * dz), (1, g * dy), (2, g * dx)):
+                slope[axis, 0] += d * points[s, 0]
+                slope[axis, 1] += d * points[s, 1]
+                slope[axis, 2] += d * points[s, 2]
+                slope[axis, 3] += d
+    return count / n, mi, slope

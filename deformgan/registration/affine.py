@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deformgan.kernels.threads import threads_in_use
 from deformgan.registration.options import Stage
 from deformgan.registration.pose import FINE_MM, PoseMeasure, Poses
 from deformgan.registration.progress import Progress, Show
@@ -14,20 +17,49 @@ from deformgan.spatial.affine import PARAMETERS, Model, from_parameters, to_para
 from deformgan.spatial.ranges import Ranges
 
 Array = NDArray[np.float64]
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 MOST_STRETCH = 0.5  # log scale or shear beyond which no pair of patients differs: a line search may not wander there
 
 
-def rigid_then_affine(poses: Poses, start: Array, stage: Stage, ranges: Ranges, show: Show) -> Array:
-    """The best map from `start` (4x4, LPS mm, fixed -> moving); more freedom is kept only where the score rises."""
-    rigid, score = climb(poses.fine, start, "rigid", 40, ranges)
+HEADER_BONUS = 1.05  # another basin must beat the header's own by this factor: the scanner's position means something
+FINALISTS = 3
+
+
+def rigid_then_affine(poses: Poses, starts: list[Array], stage: Stage, ranges: Ranges, show: Show) -> Array:
+    """The best map from `starts` (4x4, LPS mm, fixed -> moving; the header's own first).
+
+    The basin is chosen by affine climbs, since a scale of a few percent can hide the right one from rigid maps, and at
+    the finer levels, since the coarse one is too rough to choose. More freedom is kept only where the score rises.
+    """
+
+    def tried_from(start: Array) -> tuple[Array, float]:
+        rough, _ = climb(poses.coarse, start, "affine", 20, ranges)
+        return climb(poses.middle, rough, "affine", 15, ranges)
+
+    tried = side_by_side(tried_from, starts)
+    best = np.argsort([-score * _bonus(k) for k, (_, score) in enumerate(tried)], kind="stable")[:FINALISTS]
+    last = side_by_side(lambda k: climb(poses.fine, tried[k][0], "affine", 60, ranges), [int(k) for k in best])
+    final = dict(zip((int(k) for k in best), last, strict=True))
+    winner = max(final, key=lambda k: final[k][1] * _bonus(k))
+    rigid, score = climb(poses.fine, starts[winner], "rigid", 40, ranges)
     show(Progress("rigid", f"{FINE_MM:g} mm", 1, 1, -score))
     if stage == "rigid":
         return rigid
-    freer, _ = climb(poses.middle, start, "affine", 60, ranges)
-    freer, freer_score = climb(poses.fine, freer, "affine", 60, ranges)
+    freer, freer_score = final[winner]
     show(Progress("affine", f"{FINE_MM:g} mm", 1, 1, -freer_score))
     return freer if freer_score > score else rigid
+
+
+def side_by_side(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
+    """`work` of each item, on as many threads as the kernels use; the order is kept."""
+    with ThreadPoolExecutor(threads_in_use()) as pool:
+        return list(pool.map(work, items))
+
+
+def _bonus(k: int) -> float:
+    return HEADER_BONUS if k == 0 else 1.0
 
 
 def climb(measure: PoseMeasure, start: Array, model: Model, iterations: int, ranges: Ranges) -> tuple[Array, float]:

@@ -26,7 +26,7 @@ from deformgan.registration.pose import COARSE_MM, LEAST_SHARE, PoseMeasure, Pos
 from deformgan.registration.progress import Clock, Progress, Show, silent
 from deformgan.registration.recipe import Recipe
 from deformgan.registration.result import Registration, trusted
-from deformgan.registration.start import find_start
+from deformgan.registration.start import find_starts
 from deformgan.similarity.objective import parse_similarity
 from deformgan.spatial.resample import resample
 from deformgan.spatial.transform import Transform
@@ -59,9 +59,9 @@ def register(
     stages = {"start": Transform.identity()}
     with clock.stage("start"), threadpool_limits(1, user_api="blas"):  # BLAS threads spin on the kernels' cores
         progress(Progress("start", f"{COARSE_MM:g} mm", 0, 1, float("nan")))
-        matrix = find_start(poses, f, m, options.ranges)
+        starts = find_starts(poses, f, m, options.ranges)
     with clock.stage("affine"), threadpool_limits(1, user_api="blas"):
-        matrix = rigid_then_affine(poses, matrix, options.stage, options.ranges, progress)
+        matrix = rigid_then_affine(poses, starts, options.stage, options.ranges, progress)
         stages["rigid" if options.stage == "rigid" else "affine"] = Transform((Affine(matrix),))
     warnings = [note for v in pair for note in v.notes] + _overlap_notes(poses.fine, matrix)
     recipe = None

@@ -28,7 +28,6 @@ Array = NDArray[np.float64]
 COARSE_MM, MIDDLE_MM, FINE_MM = 8.0, 5.0, 3.0  # voxels of the start, of rigid and affine, of the last affine
 COARSE_SAMPLES, MIDDLE_SAMPLES = 3_000, 10_000
 BINS = 32
-SLABS = 16
 BACKGROUND_SHARE = 0.15  # how much less likely a background voxel is drawn than tissue
 PRICE = 0.01  # of one unit of TYPICAL scale or shear, squared, in nats
 TYPICAL = np.array([0.1, 0.1, 0.1, 0.05, 0.05, 0.05])  # log scales, shears
@@ -106,7 +105,7 @@ class PoseMeasure:
         """(share inside, MI, its derivative by the pose (3, 4))."""
         if self.engine == "analytic":
             found: tuple[float, float, Array] = information_with_derivative(
-                self.points, self.bins, self.other, self.valid, pose, BINS, SLABS
+                self.points, self.bins, self.other, self.valid, pose, BINS
             )
             return found
         leaf = torch.from_numpy(pose).requires_grad_()

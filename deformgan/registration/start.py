@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from deformgan.registration.affine import climb
+from deformgan.registration.affine import climb, side_by_side
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.pose import COARSE_MM, PoseMeasure, Poses
 from deformgan.spatial.affine import from_parameters
@@ -17,23 +17,20 @@ TURN = np.deg2rad(20)  # step of the rotations about each axis
 SHIFT_MM = 15.0  # step of the shifts
 REACH_MM = 65.0  # farthest shift
 DISTINCT_MM = 12.0  # two starts nearer than this at the tissue's radius are one
-HEADER_BONUS = 1.10  # another basin must beat the header's own by this factor: the scanner's position means something
+TRIED = 16  # distinct candidates climbed
 
 
-def find_start(poses: Poses, fixed: Appearance, moving: Appearance, ranges: Ranges) -> Array:
-    """The best rigid map within `ranges`, 4x4, LPS mm, fixed point -> moving point."""
-    coarse, finer = poses.coarse, poses.middle
-    header = climb(finer, climb(coarse, np.eye(4), "rigid", 20, ranges)[0], "rigid", 20, ranges)
+def find_starts(poses: Poses, fixed: Appearance, moving: Appearance, ranges: Ranges) -> list[Array]:
+    """Rigid maps within `ranges` to go on from, 4x4, LPS mm, fixed -> moving: from the header's own position first."""
+    coarse = poses.coarse
     candidates = _candidates(coarse, _shifts(fixed, moving, coarse.inverted))
     low, high = ranges.limits("rigid")
     candidates = candidates[((candidates >= low) & (candidates <= high)).all(1)]
     matrices = np.stack([from_parameters(p, coarse.centre, "rigid") for p in candidates])
     scores = coarse.of_matrices(matrices)[1]
-    chosen = _distinct(candidates, np.argsort(-scores, kind="stable"), coarse.radius, most=10)
-    climbed = [climb(coarse, coarse.oriented(matrices[k]), "rigid", 12, ranges) for k in chosen]
-    climbed.sort(key=lambda found: -found[1])
-    best = max((climb(finer, matrix, "rigid", 20, ranges) for matrix, _ in climbed[:3]), key=lambda found: found[1])
-    return best[0] if best[1] > HEADER_BONUS * header[1] else header[0]
+    chosen = _distinct(candidates, np.argsort(-scores, kind="stable"), coarse.radius, TRIED)
+    begun = [np.eye(4), *(coarse.oriented(matrices[k]) for k in chosen)]
+    return side_by_side(lambda matrix: climb(coarse, matrix, "rigid", 12, ranges)[0], begun)
 
 
 def _shifts(fixed: Appearance, moving: Appearance, inverted: bool) -> Array:

@@ -1,0 +1,18 @@
+"""The scripts of docs/examples run, and say what the docs say of them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+def test_affine_convergence(tmp_path):
+    picture = tmp_path / "convergence.png"
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "affine_convergence.py", picture], capture_output=True, text=True, check=True
+    )
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if "analytic" in line or "autograd" in line]
+    assert [row[1].strip() for row in rows] == ["analytic", "autograd"] * 2
+    assert all(float(row[4]) < 1.0 for row in rows)  # mm left of about 10
+    assert picture.stat().st_size > 20_000
