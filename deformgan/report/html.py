@@ -72,7 +72,7 @@ def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any]) -> str:
         inputs=inputs,
         grid=_grid(geometry),
         timings=_timings(_mapping(result, "timings_s")),
-        options=_flat(_mapping(result, "options"), seed=result.get("seed")),
+        options=_settings(result),
         versions=_flat(_mapping(result, "versions")),
     )
 
@@ -95,7 +95,8 @@ def _tiles(result: Mapping[str, Any]) -> list[dict[str, str]]:
     total = seconds.get("total", sum(v for v in seconds.values() if number(v) != NONE))
     tiles = []
     if len(scores) > 1:
-        value = f"{number(scores[0][1])} \N{RIGHTWARDS ARROW} {number(scores[-1][1])}"
+        after = dict(scores).get(str(result.get("kept")), scores[-1][1])
+        value = f"{number(scores[0][1])} \N{RIGHTWARDS ARROW} {number(after)}"
         tiles.append({"name": "Similarity", "value": value, "remark": "before, after; more is better", "state": ""})
     if number(folding) != NONE:
         state = "good" if folding == 0 else "check"
@@ -170,6 +171,14 @@ def _grid(geometry: Geometry) -> str:
     size = " \N{MULTIPLICATION SIGN} ".join(str(n) for n in geometry.shape[::-1])
     spacing = " \N{MULTIPLICATION SIGN} ".join(f"{s:.3g}" for s in geometry.spacing)
     return f"{size} voxels of {spacing} mm (x, y, z)"
+
+
+def _settings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was asked for, and what was chosen for this kind of pair where nothing was asked."""
+    asked = {k: v for k, v in _mapping(result, "options").items() if v is not None}
+    recipe = dict(_mapping(result, "deformable"))
+    chosen = {"kind of pair": recipe.get("kind"), "similarity": recipe.get("similarity")} if recipe else {}
+    return _flat({**asked, **chosen, **_mapping(recipe, "settings")}, seed=result.get("seed"))
 
 
 def _flat(values: Mapping[str, Any], **more: Any) -> list[tuple[str, str]]:

@@ -20,7 +20,8 @@ RESULT = {
     "regularity": {"folding_percent": 0.0, "min_jacobian": 0.61, "max_jacobian": 1.7, "sd_log_jacobian": 0.123},
     "inverse_error_mm": {"mean": 0.0123, "p95": 0.04, "max": float("nan")},
     "timings_s": {"read": 0.5, "affine": 1.5},
-    "options": {"preset": "default", "levels": [[6.0, 40]]},
+    "options": {"preset": "default", "levels": [[6.0, 40]], "similarity": None},
+    "deformable": {"kind": "CT and MR", "similarity": "lcc=1", "settings": {"elastic_sigma": 8.0}},
     "versions": {"deformgan": "9.8.7"},
     "seed": 17,
     "warnings": ["the fields of view hardly overlap"],
@@ -145,3 +146,11 @@ def test_a_page_that_fails_leaves_nothing_and_keeps_the_old_one(tmp_path):
 
 def test_the_same_result_gives_the_same_bytes(tmp_path):
     assert written(tmp_path, RESULT) == written(tmp_path, RESULT)
+
+
+def test_the_score_of_the_kept_stage_and_the_recipe_are_shown(tmp_path):
+    text = Page(written(tmp_path, RESULT)).text
+    assert "0.250 \N{RIGHTWARDS ARROW} 0.500" in text  # kept: affine
+    settings = text[text.index("Settings") :]
+    assert all(word in settings for word in ("kind of pair CT and MR", "similarity lcc=1", "elastic_sigma 8.0"))
+    assert "null" not in settings
