@@ -21,10 +21,8 @@ Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 MOST_STRETCH = 0.5  # log scale or shear beyond which no pair of patients differs: a line search may not wander there
-
-
 HEADER_BONUS = 1.05  # another basin must beat the header's own by this factor: the scanner's position means something
-FINALISTS = 3
+FINALISTS = 3  # basins climbed at the finest level
 
 
 def rigid_then_affine(poses: Poses, starts: list[Array], stage: Stage, ranges: Ranges, show: Show) -> Array:
