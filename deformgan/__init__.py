@@ -8,15 +8,11 @@ result.save("out")
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Threads of the compiled kernels sleep while they wait, unless the user says otherwise: spinning, two jobs on one
-# machine slow each other down more than tenfold. OpenMP reads it once, so it is set before torch or numba come.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from deformgan.io.formats import read_volume, write_volume

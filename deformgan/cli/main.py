@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,6 +14,8 @@ from deformgan import __version__
 from deformgan.cli.register import register
 from deformgan.cli.warp import warp
 from deformgan.errors import DeformganError
+
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # idle kernel threads soon sleep: a busy machine stays usable
 
 BAD_INPUT = 2
 _signals: list[int] = []
