@@ -114,19 +114,33 @@ def information_with_derivative(points, bins, image, valid, pose, n_bins):
     """(share inside, MI, dMI/dpose (3, 4)) of one pose, by one thread: a call is too short to share out."""
     n = points.shape[0]
     joint, slope = np.zeros((n_bins, n_bins)), np.zeros((3, 4))
-    count = _histogram(points, bins, image, valid, pose, joint)
-    if count == 0:
-        return 0.0, 0.0, slope
-    mi, table = _information(joint, count)
+    # What the first pass reads is kept for the second, of the points inside: the place in the table, and the gradient.
+    kept, place, gradient = np.empty(n, np.int32), np.empty(n, np.int32), np.empty((n, 3), np.float32)
+    flat = joint.ravel()
+    count = 0
     for s in range(n):
         z, y, x = _posed(pose, points[s])
         value, dz, dy, dx, inside = _read(image, valid, z, y, x)
         if inside:
             b = min(int(value), n_bins - 2)
-            g = (table[bins[s], b + 1] - table[bins[s], b]) / count
-            for axis, d in ((0, g * dz), (1, g * dy), (2, g * dx)):
-                slope[axis, 0] += d * points[s, 0]
-                slope[axis, 1] += d * points[s, 1]
-                slope[axis, 2] += d * points[s, 2]
-                slope[axis, 3] += d
+            w = value - b
+            at = bins[s] * n_bins + b
+            flat[at] += 1.0 - w
+            flat[at + 1] += w
+            kept[count], place[count] = s, at
+            gradient[count, 0], gradient[count, 1], gradient[count, 2] = dz, dy, dx
+            count += 1
+    if count == 0:
+        return 0.0, 0.0, slope
+    mi, table = _information(joint, count)
+    by_place = table.ravel()
+    for k in range(count):
+        p, at = points[kept[k]], place[k]
+        g = (by_place[at + 1] - by_place[at]) / count
+        for axis in range(3):
+            d = g * gradient[k, axis]
+            slope[axis, 0] += d * p[0]
+            slope[axis, 1] += d * p[1]
+            slope[axis, 2] += d * p[2]
+            slope[axis, 3] += d
     return count / n, mi, slope

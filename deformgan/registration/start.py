@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from deformgan.registration.affine import climb, side_by_side
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.pose import COARSE_MM, PoseMeasure, Poses
-from deformgan.spatial.affine import from_parameters
+from deformgan.spatial.affine import from_parameters, to_parameters
 from deformgan.spatial.ranges import Ranges
 
 Array = NDArray[np.float64]
@@ -16,7 +16,8 @@ Array = NDArray[np.float64]
 TURN = np.deg2rad(20)  # step of the rotations about each axis
 SHIFT_MM = 15.0  # step of the shifts
 REACH_MM = 65.0  # farthest shift
-DISTINCT_MM = 12.0  # two starts nearer than this at the tissue's radius are one
+DISTINCT_MM = 12.0  # two candidates nearer than this at the tissue's radius are one
+SAME_MM = 3.0  # likewise, of two that have been climbed
 TRIED = 16  # distinct candidates climbed
 
 
@@ -26,11 +27,13 @@ def find_starts(poses: Poses, fixed: Appearance, moving: Appearance, ranges: Ran
     candidates = _candidates(coarse, _shifts(fixed, moving, coarse.inverted))
     low, high = ranges.limits("rigid")
     candidates = candidates[((candidates >= low) & (candidates <= high)).all(1)]
-    matrices = np.stack([from_parameters(p, coarse.centre, "rigid") for p in candidates])
+    matrices = _rigid_matrices(candidates, coarse.centre)
     scores = coarse.of_matrices(matrices)[1]
-    chosen = _distinct(candidates, np.argsort(-scores, kind="stable"), coarse.radius, TRIED)
+    chosen = _distinct(candidates, np.argsort(-scores, kind="stable"), coarse.radius, DISTINCT_MM, TRIED)
     begun = [np.eye(4), *(coarse.oriented(matrices[k]) for k in chosen)]
-    return side_by_side(lambda matrix: climb(coarse, matrix, "rigid", 12, ranges)[0], begun)
+    climbed = side_by_side(lambda matrix: climb(coarse, matrix, "rigid", 12, ranges)[0], begun)
+    ended = np.array([to_parameters(coarse.oriented(matrix), coarse.centre, "rigid") for matrix in climbed])
+    return [climbed[k] for k in _distinct(ended, np.arange(len(ended)), coarse.radius, SAME_MM, len(ended))]
 
 
 def _shifts(fixed: Appearance, moving: Appearance, inverted: bool) -> Array:
@@ -56,12 +59,21 @@ def _candidates(measure: PoseMeasure, centres: Array) -> Array:
     return np.array([np.concatenate([r, c + t]) for c in centres for r in turns for t in shifts])
 
 
-def _distinct(candidates: Array, order: NDArray[np.int64], radius: float, most: int) -> list[int]:
+def _rigid_matrices(candidates: Array, centre: Array) -> Array:
+    """(K, 4, 4) of (K, 6) rigid parameters; few of the turns differ."""
+    turns, which = np.unique(candidates[:, :3], axis=0, return_inverse=True)
+    still = np.zeros(3)
+    matrices: Array = np.stack([from_parameters(np.r_[t, still], centre, "rigid") for t in turns])[which.ravel()]
+    matrices[:, :3, 3] += candidates[:, 3:]
+    return matrices
+
+
+def _distinct(candidates: Array, order: NDArray[np.int64], radius: float, apart_mm: float, most: int) -> list[int]:
     """The first `most` of `order` that lie apart from each other."""
     scaled = candidates * np.array([radius] * 3 + [1.0] * 3)
     chosen: list[int] = []
     for k in order:
-        if all(np.linalg.norm(scaled[k] - scaled[c]) > DISTINCT_MM for c in chosen):
+        if all(np.linalg.norm(scaled[k] - scaled[c]) > apart_mm for c in chosen):
             chosen.append(int(k))
         if len(chosen) == most:
             break
