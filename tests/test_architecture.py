@@ -34,6 +34,8 @@ HOMES = {
     "jinja2": {"report"},
     "yaml": {"config"},
     "pydantic": {"config"},
+    "safetensors": {"io"},
+    "accelerate": {"training"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from deformgan import __version__
+from deformgan.cli.models import models
 from deformgan.cli.register import register
+from deformgan.cli.train import train
 from deformgan.cli.warp import warp
 from deformgan.errors import DeformganError
 
@@ -29,6 +31,8 @@ app = typer.Typer(
 )
 app.command()(register)
 app.command()(warp)
+app.command()(train)
+app.command()(models)
 
 
 def _version(asked: bool) -> None:

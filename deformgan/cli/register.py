@@ -25,6 +25,10 @@ def register(
     similarity: Annotated[
         str | None, typer.Option(help="Of the deformable stage, such as lg=1,gc=0.5.  [default: by the kind of pair]")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A trained model begins: a name (deformgan models), a file, or a run's folder.")
+    ] = None,
+    refine: Annotated[bool, typer.Option("--refine/--no-refine", help="Go on from the model's prediction.")] = True,
     engine: Annotated[str, typer.Option(help="Of rigid and affine: analytic, or autograd (slower).")] = "analytic",
     max_rotation: Annotated[float | None, typer.Option(help="Degrees about each axis, of start and affine.")] = None,
     max_shift: Annotated[float | None, typer.Option(help="Mm along each axis, of start and affine.")] = None,
@@ -47,7 +51,7 @@ def register(
 
     stage: Stage = "rigid" if rigid_only else "affine" if affine_only else "deformable"
     options = RegisterOptions(
-        stage, preset, similarity, engine, max_rotation, max_shift, max_scale, device, threads, seed
+        stage, preset, similarity, engine, max_rotation, max_shift, max_scale, model, refine, device, threads, seed
     )
     folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
     from deformgan.registration.pipeline import register_files

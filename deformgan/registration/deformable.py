@@ -97,10 +97,11 @@ def deform(
     settings: Settings,
     levels: Sequence[tuple[float, int]],
     show: Show = silent,
+    start: Field | None = None,
 ) -> Field:
-    """Coarse to fine over `levels` (voxel in mm, iterations), down to the finer image's own voxels."""
+    """Coarse to fine over `levels` (voxel in mm, iterations), down to the finer image's own voxels, from `start`."""
     finest = min(*fixed.geometry.spacing, *moving.geometry.spacing)
-    u: Field | None = None
+    u = start
     for mm, iterations in [level for level in levels if level[0] > 0.75 * finest] or [(finest, levels[-1][1])]:
 
         def report(done: int, loss: float, mm: float = mm, iterations: int = iterations) -> None:
@@ -144,15 +145,15 @@ def solve_level(
 
 
 def carry(field: Field, lattice: Geometry) -> Tensor:
-    """The displacement at the nodes of another lattice with the same axes, in that lattice's voxels."""
+    """The displacement at the nodes of another lattice, in that lattice's voxels and along its axes."""
     matrix = reversed_axes(index_matrix(lattice, field.lattice))
     still = torch.zeros(1, 3, *lattice.shape, device=field.displacement.device)
     planes = [
         warp_through(field.displacement[:, k : k + 1], matrix, still, 1, lattice.shape, outside="border")[0]
         for k in range(3)
     ]
-    ratio = still.new_tensor([a / b for a, b in zip(field.lattice.spacing, lattice.spacing, strict=True)][::-1])
-    return torch.cat(planes, 1) * ratio.view(1, 3, 1, 1, 1)
+    turn = still.new_tensor(np.linalg.inv(matrix[:3, :3]))
+    return torch.einsum("ij,bjzyx->bizyx", turn, torch.cat(planes, 1))
 
 
 def _force(level: Level, u: Tensor, loss_of: Objective) -> tuple[float, Tensor]:

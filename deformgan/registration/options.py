@@ -38,6 +38,8 @@ class RegisterOptions:
     engine: of the rigid and affine stages, "analytic" or "autograd" (slower; the same to rounding).
     max_rotation: degrees about each axis; max_shift: mm along each axis; max_scale: a factor, 1.2 = 1 / 1.2 to 1.2:
     how far start and affine may go from the headers' position, about the tissue's centre; None = anywhere.
+    model: a trained T that predicts the displacement: the name of one that ships, a file, or a training run's folder;
+    None = none.  refine: go on from its prediction as without a model.
     device: "cpu", "cuda" or another torch device, of the deformable stage.  threads: 0 = all cores.  seed: of the
     samples; the same seed gives the same bytes on a CPU.
     """
@@ -49,6 +51,8 @@ class RegisterOptions:
     max_rotation: float | None = None
     max_shift: float | None = None
     max_scale: float | None = None
+    model: str | None = None
+    refine: bool = True
     device: str = "cpu"
     threads: int = 0
     seed: int = 0

@@ -21,6 +21,7 @@ from deformgan.registration.affine import rigid_then_affine
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.deformable import deform
 from deformgan.registration.field_of_view import without_missing
+from deformgan.registration.models import left_to_refine, load_model, predict
 from deformgan.registration.options import PRESETS, RegisterOptions
 from deformgan.registration.pose import COARSE_MM, LEAST_SHARE, PoseMeasure, Poses
 from deformgan.registration.progress import Clock, Progress, Show, silent
@@ -49,7 +50,8 @@ def register(
     options, clock = options or RegisterOptions(), Clock()
     preset = PRESETS[options.preset]
     device = _device(options.device)
-    _use_threads(options.threads)
+    use_threads(options.threads)
+    model = None if options.model is None else load_model(options.model)
     with clock.stage("read"):
         pair = as_volume(fixed), as_volume(moving)
         masks = _mask(fixed_mask, pair[0], "fixed"), _mask(moving_mask, pair[1], "moving")
@@ -71,8 +73,14 @@ def register(
                 f, m = (Appearance.of(v, k, device) for v, k in zip(pair, masks, strict=True))
             f, m = without_missing(f, m, matrix)
             recipe = Recipe.for_pair(f, m, matrix, options.similarity)
-            weights = parse_similarity(recipe.similarity)
-            stages["deformable"] = deform(f, m, matrix, weights, recipe.settings, preset.levels, progress).then(matrix)
+            weights, levels, predicted = parse_similarity(recipe.similarity), preset.levels, None
+            if model is not None:
+                predicted = predict(model, f, m, matrix, device)
+                stages["model"] = predicted.then(matrix)
+                levels = left_to_refine(levels, model)
+            if options.refine or model is None:
+                found = deform(f, m, matrix, weights, recipe.settings, levels, progress, predicted)
+                stages["deformable"] = found.then(matrix)
     with clock.stage("judge"):
         verdict = trusted(poses.fine, stages)
     with clock.stage("resample"):
@@ -114,7 +122,8 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _use_threads(count: int) -> None:
+def use_threads(count: int) -> None:
+    """Threads of torch and of the compiled kernels; 0 = all cores."""
     count = count or os.cpu_count() or 1
     torch.set_num_threads(count)
     set_threads(count)

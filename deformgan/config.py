@@ -1,0 +1,303 @@
+"""YAML -> validated, frozen models.  An unknown key, a wrong type or a bad range is one line: file, line, key, why."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from deformgan.errors import InputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, lt=float("inf"))]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, lt=float("inf"))]
+Channels = Annotated[tuple[Count, ...], Field(min_length=2, max_length=8)]
+Modality = Literal["auto", "ct", "mr"]
+
+
+class Frozen(BaseModel):
+    """A model that knows all its keys and stays as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AugmentationConfig(Frozen):
+    """What is done to a training pair, each with a random strength up to the one named.
+
+    Random smooth warps are those of `motion_mm` (largest displacement) and `smoothness_mm` (Gaussian sigma of the
+    velocity), after an affine of `rotation` degrees, `shift_mm` and `scale` (a share): what an affine stage leaves.
+    """
+
+    motion_mm: Weight = 10.0
+    smoothness_mm: Positive = 16.0
+    rotation: Weight = 3.0
+    shift_mm: Weight = 3.0
+    scale: Share = 0.03
+    flip: bool = True
+    gamma: Share = 0.3
+    bias: Share = 0.2
+    noise: Share = 0.03
+    crop: Share = 0.2
+
+
+class DataConfig(Frozen):
+    """Pairs of a manifest, or two lists of images of which any two make a pair.
+
+    manifest: CSV or JSON; see docs/deform_gan.md.  fixed_images, moving_images: files or patterns, paths as seen from
+    the configuration's folder; each is aligned affinely to the first fixed image.  spacing_mm: working grid.
+    shape: voxels z, y, x, cut or padded.  same_subject: fixed and moving lie on each other but for the known warps,
+    so a distance to the truth can be had.  validation: share of the subjects held out, where no column `split` says.
+    """
+
+    manifest: Path | None = None
+    fixed_images: tuple[str, ...] = ()
+    moving_images: tuple[str, ...] = ()
+    cache: Path = Path("cache")
+    spacing_mm: Positive = 2.0
+    shape: tuple[Count, Count, Count] = (96, 112, 96)
+    same_subject: bool = True
+    affine: bool = True
+    validation: Share = 0.2
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        if self.manifest and (self.fixed_images or self.moving_images):
+            raise ValueError("give a manifest or lists of images, not both")
+        if bool(self.fixed_images) != bool(self.moving_images):
+            raise ValueError("fixed_images and moving_images are both needed")
+        return self
+
+
+class GeneratedConfig(Frozen):
+    """Pairs made from label maps with random contrasts.
+
+    share: of the steps that use them.  label_maps: files; none = random shapes.  labels: number of random shapes.
+    blobs_mm: their size.  blur_mm: at most.
+    """
+
+    share: Share = 0.0
+    label_maps: tuple[str, ...] = ()
+    labels: Annotated[int, Field(ge=2, le=200)] = 16
+    blobs_mm: Positive = 24.0
+    blur_mm: Weight = 3.0
+
+
+class TransformationConfig(Frozen):
+    """T.  channels: fine to coarse.  matching: radius of the matching volume, in cells of two voxels; 0 = none."""
+
+    channels: Channels = (16, 32, 32, 32, 32)
+    output: Literal["velocity", "displacement"] = "velocity"
+    half: bool = True
+    matching: Annotated[int, Field(ge=0, le=6)] = 2
+    recompute: bool = False
+
+    @model_validator(mode="after")
+    def _matching_on_half(self) -> TransformationConfig:
+        if self.matching and not self.half:
+            raise ValueError("the matching volume lies at half resolution; set matching: 0 or half: true")
+        return self
+
+
+class GeneratorConfig(Frozen):
+    """G."""
+
+    channels: Channels = (16, 32, 32)
+    residual: bool = False
+    norm: bool = False
+    recompute: bool = False
+
+
+class DiscriminatorConfig(Frozen):
+    """D."""
+
+    channels: Count = 16
+    layers: Annotated[int, Field(ge=1, le=6)] = 3
+    conditional: bool = False
+    spectral: bool = True
+
+
+class TransformationWeights(Frozen):
+    """Of the losses of T; alpha and beta of the paper are `smooth` and `lg`.
+
+    lcc: of the fixed and the synthesised image.  lg, gc, mi, direct_lcc: of the fixed and the warped image.  smooth: of
+    the displacement in mm.  truth: mean square distance to a known warp, in voxels.  dice: 1 - overlap of labels.
+    """
+
+    lcc: Weight = 1.0
+    lg: Weight = 1.0
+    gc: Weight = 0.0
+    mi: Weight = 0.0
+    direct_lcc: Weight = 0.0
+    smooth: Weight = 1.0
+    folding: Weight = 0.0
+    truth: Weight = 0.0
+    dice: Weight = 0.0
+
+
+class GeneratorWeights(Frozen):
+    """Of the losses of G; mu and lambda of the paper are `lg` and `l1`."""
+
+    adversarial: Weight = 0.1
+    lg: Weight = 1.0
+    l1: Weight = 1.0
+
+
+class LossConfig(Frozen):
+    """window: voxels of LCC and LG, n of the paper."""
+
+    adversarial: Literal["least_squares", "logistic", "hinge"] = "least_squares"
+    window: Annotated[int, Field(ge=3, le=31)] = 7
+    transformation: TransformationWeights = TransformationWeights()
+    generator: GeneratorWeights = GeneratorWeights()
+
+    @model_validator(mode="after")
+    def _odd(self) -> LossConfig:
+        if self.window % 2 == 0:
+            raise ValueError(f"window must be odd, got {self.window}")
+        return self
+
+
+class OptimiserConfig(Frozen):
+    """Adam.  The rates fall linearly to zero over the last `decay` share of the steps."""
+
+    transformation: Positive = 1e-3
+    generator: Positive = 2e-4
+    discriminator: Positive = 2e-4
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    clip: Positive = 1.0
+    decay: Share = 0.5
+
+
+class TrainingConfig(Frozen):
+    """steps of batch pairs each, made of `accumulate` parts on each process; precision of the networks."""
+
+    steps: Count = 1000
+    batch: Count = 1
+    accumulate: Count = 1
+    precision: Literal["no", "bf16"] = "no"
+    device: Literal["auto", "cpu"] = "auto"
+    validate_every: Count = 200
+    save_every: Count = 200
+    keep: Count = 3
+    pictures: bool = True
+
+
+class TrainConfig(Frozen):
+    """One experiment.  Paths are as seen from the configuration's folder; `out` from where the command runs."""
+
+    task: Literal["registration"] = "registration"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    out: Path | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataConfig = DataConfig()
+    generated: GeneratedConfig = GeneratedConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    transformation: TransformationConfig = TransformationConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _has_pairs(self) -> TrainConfig:
+        real = self.data.manifest is not None or self.data.fixed_images
+        if not real and self.generated.share < 1:
+            raise ValueError("data names no pairs: give data.manifest or the lists of images, or generated.share: 1")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is written."""
+        return self.out or Path("runs") / self.name
+
+
+def load_config(path: str | os.PathLike[str]) -> TrainConfig:
+    """The experiment in a YAML file, its relative data paths made absolute.
+
+    Raises InputError with one line that names file, line, key and reason.
+    """
+    place = Path(path)
+    try:
+        text = place.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        tree, raw = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise InputError(f"{place}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{place}: expected keys and values, such as 'name: my_run'")
+    try:
+        config = TrainConfig.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(_one_line(place, tree, error)) from error
+    return _with_absolute_paths(config, place.resolve().parent)
+
+
+def _with_absolute_paths(config: TrainConfig, folder: Path) -> TrainConfig:
+    data, generated = config.data, config.generated
+    changed = {
+        "manifest": None if data.manifest is None else folder / data.manifest,
+        "cache": folder / data.cache,
+        "fixed_images": tuple(str(folder / p) for p in data.fixed_images),
+        "moving_images": tuple(str(folder / p) for p in data.moving_images),
+    }
+    maps = {"label_maps": tuple(str(folder / p) for p in generated.label_maps)}
+    return config.model_copy(
+        update={"data": data.model_copy(update=changed), "generated": generated.model_copy(update=maps)}
+    )
+
+
+def _one_line(path: Path, tree: Any, error: ValidationError) -> str:
+    first = error.errors()[0]
+    keys = [str(k) for k in first["loc"]]
+    what = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        what = "unknown key" + _near(keys)
+    elif first["type"] == "missing":
+        what = "is missing"
+    elif not isinstance(first["input"], dict):
+        what += f"; got {first['input']!r}"
+    name = ".".join(keys)
+    return f"{path}:{_line_of(tree, keys)}: {name + ': ' if name else ''}{what}"
+
+
+def _near(keys: list[str]) -> str:
+    import difflib
+
+    model: Any = TrainConfig
+    for key in keys[:-1]:
+        model = model.model_fields[key].annotation
+    close = difflib.get_close_matches(keys[-1], list(model.model_fields), 1, 0.5)
+    return f"; did you mean {close[0]}?" if close else f"; the keys here are {', '.join(model.model_fields)}"
+
+
+def _line_of(node: Any, keys: list[str]) -> int:
+    """Line (from 1) of the key, or of the deepest part of it that the file has."""
+    line = int(node.start_mark.line) + 1
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            for name, value in node.value:
+                if name.value == key:
+                    line, node = int(name.start_mark.line) + 1, value
+                    break
+            else:
+                return line
+        elif isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
+            node = node.value[int(key)]
+            line = int(node.start_mark.line) + 1
+        else:
+            return line
+    return line
+
+
+def dump_config(config: TrainConfig) -> str:
+    """The whole configuration, defaults included, as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

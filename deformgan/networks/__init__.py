@@ -1,0 +1,1 @@
+"""Shapes in, shapes out: the networks, without losses."""

@@ -1,0 +1,137 @@
+"""Trained T networks: the ones that ship, those of a run, and what they predict for a pair."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deformgan.config import TrainConfig, TransformationConfig
+from deformgan.errors import InputError
+from deformgan.io.tensor_files import ENDING, read_tensors, write_tensors
+from deformgan.networks.transformation import TransformationNetwork
+from deformgan.registration.appearance import Appearance
+from deformgan.registration.deformable import Field, carry
+from deformgan.registration.working_grid import on_grid, working_grid
+
+FORMAT = "deformgan-model-1"
+FILE = f"model{ENDING}"  # of a training run
+SHIPPED = Path(__file__).resolve().parent.parent / "weights"
+CARD = ".md"  # beside the weights
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained T and what it needs to know of its training.
+
+    tensors: of T, and of G and D where the file has them, by "transformation.", "generator." and "discriminator.".
+    """
+
+    name: str
+    config: TrainConfig
+    tensors: Mapping[str, Tensor]
+    figures: Mapping[str, float]
+
+    @property
+    def summary(self) -> str:
+        """One line: working spacing, and the distance to the truth on pairs that training did not see."""
+        text = f"{self.config.data.spacing_mm:g} mm"
+        if "tre_mm" in self.figures:
+            text += f", {self.figures['tre_mm_before']:.1f} -> {self.figures['tre_mm']:.1f} mm on held-out pairs"
+        return text
+
+    def network(self) -> TransformationNetwork:
+        """T, ready to predict."""
+        network = build_transformation(self.config.transformation)
+        start = "transformation."
+        network.load_state_dict(
+            {n.removeprefix(start): w.float() for n, w in self.tensors.items() if n.startswith(start)}
+        )
+        return network.eval()
+
+
+def build_transformation(config: TransformationConfig) -> TransformationNetwork:
+    """A new T as configured."""
+    return TransformationNetwork(
+        config.channels,
+        output=config.output,
+        half=config.half,
+        matching=config.matching,
+        recompute=config.recompute,
+    )
+
+
+def save_model(path: Path, tensors: Mapping[str, Tensor], config: TrainConfig, figures: Mapping[str, float]) -> None:
+    """Write a model file; see Model."""
+    metadata = {"format": FORMAT, "config": config.model_dump_json(), "figures": json.dumps(dict(figures))}
+    write_tensors(path, tensors, metadata)
+
+
+def load_model(name: str) -> Model:
+    """The model NAME that ships, a file, or a training run's folder.  Raises InputError."""
+    place = _place(name)
+    tensors, metadata = read_tensors(place)
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{place}: not a deformgan model ({metadata.get('format', 'no format is named')})")
+    config = TrainConfig.model_validate_json(metadata["config"])
+    return Model(
+        place.stem if place.name != FILE else place.parent.name, config, tensors, json.loads(metadata["figures"])
+    )
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(p.stem for p in SHIPPED.glob(f"*{ENDING}"))
+
+
+def card(name: str) -> str:
+    """The model card, Markdown, of a model that ships.  Raises InputError."""
+    place = _place(name)
+    if place.parent != SHIPPED:
+        raise InputError(f"{name}: only models that ship have a card; they are {', '.join(shipped_models()) or 'none'}")
+    return place.with_suffix(CARD).read_text(encoding="utf-8")
+
+
+def _place(name: str) -> Path:
+    if name in shipped_models():
+        return SHIPPED / f"{name}{ENDING}"
+    path = Path(name)
+    if path.is_dir():
+        if (path / FILE).exists():
+            return path / FILE
+        raise InputError(f"{path}: no {FILE} in this folder; has the run been validated yet?")
+    if path.exists():
+        return path
+    near = difflib.get_close_matches(name, shipped_models(), 1)
+    hint = f"did you mean {near[0]}?" if near else f"those that ship: {', '.join(shipped_models()) or 'none'}"
+    raise InputError(f"model {name!r}: no such model, file or run; {hint}")
+
+
+@torch.no_grad()
+def predict(
+    model: Model, fixed: Appearance, moving: Appearance, matrix: NDArray[np.float64], device: torch.device
+) -> Field:
+    """T's displacement, fixed -> affinely aligned moving; matrix: 4x4, LPS mm.
+
+    T looks at what both images show; the field covers all of the fixed image, and goes on as at the border.
+    """
+    grid = working_grid(fixed.geometry, moving.geometry, matrix, model.config.data.spacing_mm)
+    pair: list[Any] = [on_grid(fixed, grid)[0], on_grid(moving, grid, matrix)[0]]
+    network = model.network().to(device)
+    found = Field(network(*(image.to(device) for image in pair)).cpu(), grid)
+    whole = working_grid(fixed.geometry, fixed.geometry, np.eye(4), model.config.data.spacing_mm)
+    return Field(carry(found, whole), whole)
+
+
+def left_to_refine(levels: Sequence[tuple[float, int]], model: Model) -> tuple[tuple[float, int], ...]:
+    """The levels (voxel in mm, iterations) that a prediction has not done yet: those not far coarser than its grid."""
+    coarsest = 2 * model.config.data.spacing_mm
+    return tuple(level for level in levels if level[0] <= coarsest) or tuple(levels[-1:])

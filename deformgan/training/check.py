@@ -1,0 +1,73 @@
+"""What a configuration would train: sizes of the networks, expected memory, pairs found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from deformgan.config import TrainConfig
+from deformgan.io.pairs import read_manifest
+from deformgan.training.pictures import found_files
+from deformgan.training.players import Role, build_networks
+
+BYTES = {"no": 4, "bf16": 2}  # of an activation
+STATES = 4  # arrays of a weight's size: itself, its gradient, Adam's two moments
+
+
+def describe(config: TrainConfig) -> list[str]:
+    """One line each: data, networks, memory.  Raises InputError for data that are not there."""
+    lines = [_pairs(config)]
+    parameters, activations = {}, {}
+    for role, network in build_networks(config).items():
+        parameters[role] = sum(p.numel() for p in network.parameters())
+        activations[role] = _activations(network.to("meta"), _inputs(role, config))
+        lines.append(f"{role}: {parameters[role] / 1e6:.2f} million weights")
+    width = BYTES[config.training.precision]
+    share = max(1, config.training.batch // config.training.accumulate)
+    saved = {r: width * n * (0.3 if getattr(config, r, None) and getattr(getattr(config, r), "recompute", False) else 1)
+             for r, n in activations.items()}  # fmt: skip
+    # The step of T keeps what T and G computed; it is the dearest of the three.
+    total = share * (saved["transformation"] + saved["generator"]) + 4 * STATES * sum(parameters.values())
+    shape = " x ".join(map(str, config.data.shape))
+    lines.append(
+        f"memory: about {total / 2**30:.2f} GiB for {share} pair(s) at once of {shape} voxels of "
+        f"{config.data.spacing_mm:g} mm, beside torch itself"
+    )
+    return lines
+
+
+def _pairs(config: TrainConfig) -> str:
+    data = config.data
+    made = f"{100 * config.generated.share:.0f} % of the steps on generated pairs" if config.generated.share else ""
+    if data.manifest is not None:
+        pairs = read_manifest(data.manifest)
+        text = f"{len(pairs)} pairs of {len({p.subject for p in pairs})} subjects"
+    elif data.fixed_images:
+        fixed, moving = found_files(data.fixed_images), found_files(data.moving_images)
+        text = f"{len(fixed)} fixed and {len(moving)} moving images, any of which make a pair"
+    else:
+        text = "no real pairs"
+    found_files(config.generated.label_maps)
+    return "data: " + ", ".join(part for part in (text, made) if part)
+
+
+def _inputs(role: Role, config: TrainConfig) -> Sequence[Tensor]:
+    image = torch.empty(1, 1, *config.data.shape, device="meta")
+    return (image,) if role == "generator" else (image, image)
+
+
+def _activations(network: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """Numbers that the convolutions and rectifiers of one pass produce."""
+    total = 0
+
+    def count(module: nn.Module, args: object, out: Tensor) -> None:
+        nonlocal total
+        total += 2 * out.numel()  # the convolution's result and the rectifier's
+
+    handles = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
+    network(*inputs)
+    for handle in handles:
+        handle.remove()
+    return total
