@@ -69,5 +69,5 @@ def main() -> None:
 def _stopped(number: int, frame: FrameType | None) -> None:
     """Leave by SystemExit, so that every temporary file is cleaned up on the way."""
     _signals.append(number)
-    typer.echo("deformgan: stopped; nothing was written", err=True)
+    typer.echo("deformgan: stopped; nothing is left half-written", err=True)
     sys.exit(128 + number)

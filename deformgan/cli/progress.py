@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deformgan.registration.progress import Progress, Show
+
+
+QUIET_S = 30.0  # a long stage without a terminal says where it is this often
 
 
 @contextmanager
@@ -36,20 +40,30 @@ def _bar() -> Iterator[Show]:
 
         def show(step: Progress) -> None:
             text = f"{step.stage} {step.level}"
-            bar.update(task, description=text, completed=step.done, total=step.total, loss=f"{step.loss:.4f}")
+            bar.update(
+                task,
+                description=text,
+                completed=step.done,
+                total=step.total,
+                loss="" if math.isnan(step.loss) else f"{step.loss:.4f}",
+            )
 
         yield show
 
 
 def _lines() -> Show:
-    """One line at the end of each level: seconds since the start, stage, level, loss."""
-    begin = time.perf_counter()
+    """One line at the end of each level, and every half minute: seconds since the start, stage, level, loss."""
+    begin = last = time.perf_counter()
 
     def show(step: Progress) -> None:
-        if step.done in (0, step.total):
-            loss = "" if step.done == 0 else f"  loss {step.loss:.4f}"
+        nonlocal last
+        now = time.perf_counter()
+        if step.done in (0, step.total) or now - last > QUIET_S:
+            last = now
+            loss = "" if math.isnan(step.loss) else f"  loss {step.loss:.4f}"
+            share = "" if step.done in (0, step.total) else f"  {step.done} of {step.total}"
             print(
-                f"{time.perf_counter() - begin:7.1f} s  {step.stage:<10} {step.level:>6}{loss}",
+                f"{now - begin:7.1f} s  {step.stage:<10} {step.level:>6}{share}{loss}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -26,7 +26,8 @@ def register(
         str | None, typer.Option(help="Of the deformable stage, such as lg=1,gc=0.5.  [default: by the kind of pair]")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="A trained model begins: a name (deformgan models), a file, or a run's folder.")
+        str | None,
+        typer.Option(help="A trained model begins: a name (see models), a file, a run's folder, or auto."),
     ] = None,
     refine: Annotated[bool, typer.Option("--refine/--no-refine", help="Go on from the model's prediction.")] = True,
     engine: Annotated[str, typer.Option(help="Of rigid and affine: analytic, or autograd (slower).")] = "analytic",

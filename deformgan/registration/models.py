@@ -25,6 +25,7 @@ from deformgan.registration.working_grid import on_grid, working_grid
 FORMAT = "deformgan-model-1"
 FILE = f"model{ENDING}"  # of a training run
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
+AUTO = "auto"  # in place of a name: whichever of those that ship serves the pair best, if any
 CARD = ".md"  # beside the weights
 
 
@@ -92,6 +93,11 @@ def shipped_models() -> list[str]:
     return sorted(p.stem for p in SHIPPED.glob(f"*{ENDING}"))
 
 
+def models_named(name: str | None) -> list[str]:
+    """The models that a user's word stands for: none, one, or with "auto" all that ship."""
+    return [] if name is None else shipped_models() if name == AUTO else [name]
+
+
 def card(name: str) -> str:
     """The model card, Markdown, of a model that ships.  Raises InputError."""
     place = _place(name)
@@ -116,17 +122,15 @@ def _place(name: str) -> Path:
 
 
 @torch.no_grad()
-def predict(
-    model: Model, fixed: Appearance, moving: Appearance, matrix: NDArray[np.float64], device: torch.device
-) -> Field:
+def predict(model: Model, fixed: Appearance, moving: Appearance, matrix: NDArray[np.float64]) -> Field:
     """T's displacement, fixed -> affinely aligned moving; matrix: 4x4, LPS mm.
 
     T looks at what both images show; the field covers all of the fixed image, and goes on as at the border.
     """
     grid = working_grid(fixed.geometry, moving.geometry, matrix, model.config.data.spacing_mm)
     pair: list[Any] = [on_grid(fixed, grid)[0], on_grid(moving, grid, matrix)[0]]
-    network = model.network().to(device)
-    found = Field(network(*(image.to(device) for image in pair)).cpu(), grid)
+    network = model.network().to(fixed.image.device)
+    found = Field(network(*pair), grid)
     whole = working_grid(fixed.geometry, fixed.geometry, np.eye(4), model.config.data.spacing_mm)
     return Field(carry(found, whole), whole)
 

@@ -39,7 +39,8 @@ class RegisterOptions:
     max_rotation: degrees about each axis; max_shift: mm along each axis; max_scale: a factor, 1.2 = 1 / 1.2 to 1.2:
     how far start and affine may go from the headers' position, about the tissue's centre; None = anywhere.
     model: a trained T that predicts the displacement: the name of one that ships, a file, or a training run's folder;
-    None = none.  refine: go on from its prediction as without a model.
+    "auto" = whichever of those that ship serves the pair best, if any; None = none.
+    refine: go on from its prediction as without a model.
     device: "cpu", "cuda" or another torch device, of the deformable stage.  threads: 0 = all cores.  seed: of the
     samples; the same seed gives the same bytes on a CPU.
     """

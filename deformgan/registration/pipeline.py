@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,9 +20,9 @@ from deformgan.io.volume import Volume, as_volume
 from deformgan.kernels.threads import set_threads
 from deformgan.registration.affine import rigid_then_affine
 from deformgan.registration.appearance import Appearance
-from deformgan.registration.deformable import deform
+from deformgan.registration.deformable import Field, deform
 from deformgan.registration.field_of_view import without_missing
-from deformgan.registration.models import left_to_refine, load_model, predict
+from deformgan.registration.models import AUTO, Model, left_to_refine, load_model, models_named, predict
 from deformgan.registration.options import PRESETS, RegisterOptions
 from deformgan.registration.pose import COARSE_MM, LEAST_SHARE, PoseMeasure, Poses
 from deformgan.registration.progress import Clock, Progress, Show, silent
@@ -51,7 +52,7 @@ def register(
     preset = PRESETS[options.preset]
     device = _device(options.device)
     use_threads(options.threads)
-    model = None if options.model is None else load_model(options.model)
+    models = [load_model(name) for name in models_named(options.model)]
     with clock.stage("read"):
         pair = as_volume(fixed), as_volume(moving)
         masks = _mask(fixed_mask, pair[0], "fixed"), _mask(moving_mask, pair[1], "moving")
@@ -73,14 +74,9 @@ def register(
                 f, m = (Appearance.of(v, k, device) for v, k in zip(pair, masks, strict=True))
             f, m = without_missing(f, m, matrix)
             recipe = Recipe.for_pair(f, m, matrix, options.similarity)
-            weights, levels, predicted = parse_similarity(recipe.similarity), preset.levels, None
-            if model is not None:
-                predicted = predict(model, f, m, matrix, device)
-                stages["model"] = predicted.then(matrix)
-                levels = left_to_refine(levels, model)
-            if options.refine or model is None:
-                found = deform(f, m, matrix, weights, recipe.settings, levels, progress, predicted)
-                stages["deformable"] = found.then(matrix)
+            found, doubts = _deformable(f, m, matrix, recipe, models, poses.fine, options, progress)
+            stages |= found
+            warnings += doubts
     with clock.stage("judge"):
         verdict = trusted(poses.fine, stages)
     with clock.stage("resample"):
@@ -90,6 +86,36 @@ def register(
     return Registration(
         *pair, warped, transform, verdict, recipe, options, clock.seconds, tuple(warnings), (sources[0], sources[1])
     )
+
+
+def _deformable(
+    fixed: Appearance,
+    moving: Appearance,
+    matrix: NDArray[np.float64],
+    recipe: Recipe,
+    models: Sequence[Model],
+    measure: PoseMeasure,
+    options: RegisterOptions,
+    progress: Show,
+) -> tuple[dict[str, Transform], list[str]]:
+    """(transforms by stage, doubts): the model's prediction, where one serves, and what goes on from it."""
+    found: dict[str, Transform] = {}
+    doubts: list[str] = []
+    levels: Sequence[tuple[float, int]] = PRESETS[options.preset].levels
+    predictions = [predict(model, fixed, moving, matrix) for model in models]
+    scores = [measure.of_registration(field.then(matrix)) for field in predictions]
+    start: Field | None = None
+    if options.model == AUTO and max(scores, default=0.0) <= measure.of_registration(Transform((Affine(matrix),))):
+        doubts.append("none of the models that ship betters the affine map of this pair; went on without")
+    elif models:
+        best = int(np.argmax(scores))
+        start, levels = predictions[best], left_to_refine(levels, models[best])
+        found["model"] = start.then(matrix)
+    if options.refine or start is None:
+        weights = parse_similarity(recipe.similarity)
+        field = deform(fixed, moving, matrix, weights, recipe.settings, levels, progress, start)
+        found["deformable"] = field.then(matrix)
+    return found, doubts
 
 
 def register_files(

@@ -121,6 +121,10 @@ class PoseMeasure:
         way: Array = np.linalg.inv(matrix).astype(np.float64) if self.inverted else matrix
         return way
 
+    def of_registration(self, transform: Transform) -> float:
+        """The score of any transform fixed point -> moving point, without the price."""
+        return self.of_transform(transform.inverse() if self.inverted else transform)
+
     def of_transform(self, sampled_to_other: Transform) -> float:
         """The score of any transform sampled point -> other point, without the price."""
         world = self.points @ self.to_world[:3, :3].T + self.to_world[:3, 3]

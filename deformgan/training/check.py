@@ -28,6 +28,7 @@ def describe(config: TrainConfig) -> list[str]:
     share = max(1, config.training.batch // config.training.accumulate)
     saved = {r: width * n * (0.3 if getattr(config, r, None) and getattr(getattr(config, r), "recompute", False) else 1)
              for r, n in activations.items()}  # fmt: skip
+    saved["transformation"] += 4 * _matching_numbers(config)
     # The step of T keeps what T and G computed; it is the dearest of the three.
     total = share * (saved["transformation"] + saved["generator"]) + 4 * STATES * sum(parameters.values())
     shape = " x ".join(map(str, config.data.shape))
@@ -36,6 +37,15 @@ def describe(config: TrainConfig) -> list[str]:
         f"{config.data.spacing_mm:g} mm, beside torch itself"
     )
     return lines
+
+
+def _matching_numbers(config: TrainConfig) -> int:
+    """Of the matching volume of a pair, which is held about three times over."""
+    t = config.transformation
+    cells = 1
+    for n in config.data.shape:
+        cells *= -(-n // 2)
+    return 3 * cells * (2 * t.matching + 1) ** 3 if t.half and t.matching else 0
 
 
 def _pairs(config: TrainConfig) -> str:

@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from deformgan.similarity.gradient import LocalGradient, gradient_correlation_loss, local_gradient_loss
+from deformgan.similarity.gradient import (
+    GradientCorrelation,
+    LocalGradient,
+    gradient_correlation_loss,
+    local_gradient_loss,
+)
 
 SHAPES = [(2, 1, 12, 13, 14), (1, 1, 85, 9, 11), (2, 1, 21, 26), (1, 1, 4, 5, 3), (1, 1, 1, 9, 9)]
 
@@ -148,3 +153,17 @@ def test_gc_of_flat_images_has_no_slope():
     loss = gradient_correlation_loss(flat, noise)
     loss.backward()
     assert float(loss.detach()) == 1 and float(flat.grad.abs().max()) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gc_kernel_equals_its_twin(dtype):
+    warped, fixed = a_pair((2, 1, 11, 9, 10), dtype=dtype)
+    mask, weight = some_weights((2, 1, 11, 9, 10))
+    loss = GradientCorrelation(fixed, mask.to(dtype))
+    value, slope = loss.with_derivative(warped, weight.to(dtype))
+    leaf = warped.clone().requires_grad_()
+    twin = loss._reference(leaf, weight.to(dtype))
+    twin.backward()
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-10
+    assert value == pytest.approx(float(twin.detach()), abs=tolerance)
+    torch.testing.assert_close(slope, leaf.grad, rtol=100 * tolerance, atol=tolerance * float(leaf.grad.abs().max()))

@@ -22,7 +22,7 @@ from deformgan.kernels.box import box_sum as compiled_box_sum
 from deformgan.similarity.cached import CachedLoss
 from deformgan.similarity.correlation import LocalCorrelation
 from deformgan.similarity.descriptors import SelfSimilarity, mind_ssc
-from deformgan.similarity.gradient import LocalGradient
+from deformgan.similarity.gradient import GradientCorrelation, LocalGradient
 from deformgan.similarity.information import MutualInformation
 from deformgan.similarity.windows import box_sum
 
@@ -49,6 +49,7 @@ def rows(shape: tuple[int, ...]) -> Iterator[Row]:
     yield _with_derivative("LCC 7^3, value and derivative", lcc, warped, None, 5)
     yield _with_derivative("the same, weighted", lcc, warped, weight, 4)
     yield _with_derivative("LG 7^3, value and derivative", LocalGradient(fixed), warped, None, 5)
+    yield _with_derivative("GC, value and derivative", GradientCorrelation(fixed), warped, None, 3)
     yield _with_derivative("MI, 32 bins, value and derivative", MutualInformation(fixed), warped, None, 3)
     mind = SelfSimilarity(fixed)
     leaf = warped.clone().requires_grad_()
