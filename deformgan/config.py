@@ -187,11 +187,16 @@ class TrainingConfig(Frozen):
 
 
 class TrainConfig(Frozen):
-    """One experiment.  Paths are as seen from the configuration's folder; `out` from where the command runs."""
+    """One experiment.  Paths are as seen from the configuration's folder; `out` from where the command runs.
+
+    start: a model (the name of one that ships, a file or a run's folder) whose weights the networks begin with; they
+    must be of the same sizes.
+    """
 
     task: Literal["registration"] = "registration"
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     out: Path | None = None
+    start: str | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataConfig = DataConfig()
     generated: GeneratedConfig = GeneratedConfig()

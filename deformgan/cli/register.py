@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from deformgan.cli.progress import show_progress
 from deformgan.errors import InputError
+from deformgan.io.pairs import PairFiles
 
-Place = Annotated[str | None, typer.Option()]
+METHODS = ("direct", "gan")
 
 
 def register(
@@ -30,6 +33,10 @@ def register(
         typer.Option(help="A trained model begins: a name (see models), a file, a run's folder, or auto."),
     ] = None,
     refine: Annotated[bool, typer.Option("--refine/--no-refine", help="Go on from the model's prediction.")] = True,
+    method: Annotated[
+        str, typer.Option(help="direct, or gan: first train T, G and D on this pair alone (minutes).")
+    ] = "direct",
+    gan_steps: Annotated[int, typer.Option(min=1, help="Training steps of --method gan.")] = 400,
     engine: Annotated[str, typer.Option(help="Of rigid and affine: analytic, or autograd (slower).")] = "analytic",
     max_rotation: Annotated[float | None, typer.Option(help="Degrees about each axis, of start and affine.")] = None,
     max_shift: Annotated[float | None, typer.Option(help="Mm along each axis, of start and affine.")] = None,
@@ -47,6 +54,10 @@ def register(
     """
     if affine_only and rigid_only:
         raise InputError("--affine-only and --rigid-only exclude each other; give one")
+    if method not in METHODS:
+        raise InputError(f"--method must be {' or '.join(METHODS)}; got {method!r}")
+    if method == "gan" and (affine_only or rigid_only):
+        raise InputError("--method gan is a deformable method; leave out --affine-only and --rigid-only")
     from deformgan.registration.options import RegisterOptions, Stage
     from deformgan.registration.outputs import REPORT, check_output
 
@@ -57,7 +68,13 @@ def register(
     folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
     from deformgan.registration.pipeline import register_files
 
-    with show_progress(quiet) as progress:
+    with show_progress(quiet) as progress, TemporaryDirectory(prefix="deformgan-") as scratch:
+        if method == "gan":
+            from deformgan.training.single_pair import train_on_pair
+
+            files = PairFiles(fixed, moving, fixed_mask or "", moving_mask or "")
+            run = train_on_pair(files, Path(scratch), start=model, steps=gan_steps, options=options, show=progress)
+            options = replace(options, model=str(run))
         result = register_files(
             fixed, moving, fixed_mask, moving_mask, volume=volume, options=options, progress=progress
         )

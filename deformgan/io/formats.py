@@ -42,6 +42,12 @@ def read_volume(path: str | os.PathLike[str], *, volume: int | None = None, kind
     return Volume(torch.from_numpy(labels), geometry, tuple(notes))
 
 
+def source_exists(source: str) -> bool:
+    """Whether a file, a folder, or the folder of a DICOM series (FOLDER:UID) is there."""
+    match = _SERIES.match(source)
+    return Path(source).exists() or (match is not None and Path(match["folder"]).is_dir())
+
+
 def write_volume(volume: Volume, path: str | os.PathLike[str], *, dtype: Any = None) -> None:
     """Write NIfTI, MHA or NRRD by the name's ending; the file appears whole or not at all.  Raises OutputError."""
     target = Path(path)

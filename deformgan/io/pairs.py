@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deformgan.errors import InputError
+from deformgan.io.formats import source_exists
 
 FILES = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
 SPLITS = ("train", "validation")
@@ -75,7 +76,7 @@ def _pair(place: Path, number: int, row: Mapping[str, Any]) -> PairFiles:
     for name in FILES:
         if values[name]:
             values[name] = str((place.resolve().parent / values[name]).resolve())
-            if not Path(values[name]).exists():
+            if not source_exists(values[name]):
                 raise InputError(f"{where}: {name}: no such file: {values[name]}")
     if values["split"] not in ("", *SPLITS):
         raise InputError(f"{where}: split must be train or validation, got {values['split']!r}")

@@ -12,11 +12,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from deformgan.config import OptimiserConfig, TrainConfig
-from deformgan.errors import DeformganError
+from deformgan.errors import DeformganError, InputError
 from deformgan.networks.discriminator import Discriminator
 from deformgan.networks.generator import Generator
 from deformgan.networks.transformation import TransformationNetwork
-from deformgan.registration.models import build_transformation
+from deformgan.registration.models import build_transformation, load_model
 from deformgan.training.batches import Batch
 
 Role = Literal["transformation", "generator", "discriminator"]
@@ -47,6 +47,8 @@ class Players:
     def of(cls, config: TrainConfig, accelerator: Accelerator) -> Players:
         """New networks; the same seed makes the same weights."""
         networks = build_networks(config)
+        if config.start is not None:
+            _begin_with(networks, config.start)
         for network in networks.values():
             network.to(accelerator.device)
         rates = config.optimiser
@@ -119,6 +121,17 @@ def build_networks(config: TrainConfig) -> dict[Role, nn.Module]:
             "generator": Generator(g.channels, residual=g.residual, norm=g.norm, recompute=g.recompute),
             "discriminator": Discriminator(d.channels, d.layers, conditional=d.conditional, spectral=d.spectral),
         }
+
+
+def _begin_with(networks: Mapping[Role, nn.Module], name: str) -> None:
+    """Load a model's weights.  Raises InputError where a network's sizes differ."""
+    tensors = load_model(name).tensors
+    for role, network in networks.items():
+        own = {n.removeprefix(f"{role}."): t for n, t in tensors.items() if n.startswith(f"{role}.")}
+        try:
+            network.load_state_dict(own)
+        except RuntimeError as error:
+            raise InputError(f"start: {name}: its {role} network is not of the configured size") from error
 
 
 def sum_of(terms: Terms, weights: Mapping[str, float]) -> Tensor:
