@@ -56,9 +56,15 @@ class TransformationNetwork(nn.Module):
         pair = pad_to_multiple(pair, 2)
         seen = self.stem(pair)
         if self.matching is not None:
-            seen = torch.cat([seen, self.matching(pair[:, :1], pair[:, 1:])], 1)
-        return cut(resize(self._field(self.body(seen)), tuple(pair.shape[2:])), shape)
+            with torch.autocast(pair.device.type, enabled=False):
+                matched = self.matching(pair[:, :1].float(), pair[:, 1:].float())
+            seen = torch.cat([seen, matched], 1)
+        field = self._field(self.body(seen))
+        with torch.autocast(pair.device.type, enabled=False):
+            return cut(resize(field, tuple(pair.shape[2:])), shape)
 
     def _field(self, features: Tensor) -> Tensor:
+        """The displacement on the body's grid; positions are float32 whatever the convolutions are computed in."""
         field: Tensor = self.last(features).float()
-        return exponential(field) if self.output == "velocity" else field
+        with torch.autocast(field.device.type, enabled=False):
+            return exponential(field) if self.output == "velocity" else field

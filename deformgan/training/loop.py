@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from deformgan.config import TrainConfig, dump_config
@@ -42,7 +43,7 @@ def train(config: TrainConfig, *, resume: bool = False, show: Show = silent) -> 
     it had not been interrupted.  Under `accelerate launch` or torchrun all processes share each batch.
     Raises InputError, OutputError, and TrainingError naming a loss that is not finite.
     """
-    accelerator = _accelerator(config)
+    accelerator = accelerator_for(config)
     folder, training = config.folder, config.training
     if accelerator.is_main_process:
         _claim(folder, config, resume=resume)
@@ -77,8 +78,10 @@ def train(config: TrainConfig, *, resume: bool = False, show: Show = silent) -> 
     return Run(folder, figures, tuple(warnings))
 
 
-def _accelerator(config: TrainConfig) -> Accelerator:
+def accelerator_for(config: TrainConfig) -> Accelerator:
+    """Device, precision and processes of a run.  Raises InputError where the batch cannot be shared out."""
     training = config.training
+    AcceleratorState._reset_state()  # it keeps the first run's precision for the whole process otherwise
     accelerator = Accelerator(cpu=training.device == "cpu", mixed_precision=training.precision)
     parts = accelerator.num_processes * training.accumulate
     if training.batch % parts:
@@ -125,7 +128,9 @@ def _weights(players: Players) -> dict[str, Tensor]:
 def _add_pictures(history: History, step: int, players: Players, batch: Batch) -> None:
     """The middle slices of fixed, moving, warped, synthesised and the displacement's length, side by side."""
     batch = batch.to(players.accelerator.device)
-    displacement = players.transformation.eval()(batch.fixed, batch.moving)
+    players.transformation.eval()
+    players.generator.eval()
+    displacement = players.play("transformation", batch.fixed, batch.moving)
     warped = warp(batch.moving, displacement)
     length = displacement.norm(dim=1, keepdim=True)
     images = [

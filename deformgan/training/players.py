@@ -60,6 +60,12 @@ class Players:
         found: nn.Module = getattr(self, role)
         return found
 
+    def play(self, role: Role, *images: Tensor) -> Tensor:
+        """What a network makes of the images, float32; its convolutions run in the configured precision."""
+        with self.accelerator.autocast():
+            out: Tensor = self.network(role)(*images)
+        return out.float()
+
     def set_rates(self, step: int, steps: int) -> None:
         """Learning rates of a step: constant, then falling linearly to zero."""
         left = (steps - step) / max(1.0, self.rates.decay * steps)
@@ -89,8 +95,7 @@ class Players:
         with self.turn(role):
             self.optimisers[role].zero_grad(set_to_none=True)
             for batch in batches:
-                with self.accelerator.autocast():
-                    terms = terms_of(batch)
+                terms = terms_of(batch)
                 total = sum_of(terms, weights) / len(batches)
                 total.backward()
                 for name, value in terms.items():

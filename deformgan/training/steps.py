@@ -51,9 +51,9 @@ def step_discriminator(players: Players, batches: Sequence[Batch], losses: LossC
     def terms(batch: Batch) -> Terms:
         with torch.no_grad():
             warped, seen = transformed(players, batch)
-            synthesised = players.generator(warped)
-        real = players.discriminator(batch.fixed * seen, warped * seen)
-        made = players.discriminator(synthesised * seen, warped * seen)
+            synthesised = players.play("generator", warped)
+        real = players.play("discriminator", batch.fixed * seen, warped * seen)
+        made = players.play("discriminator", synthesised * seen, warped * seen)
         return {"adversarial": discriminator_loss(real, made, losses.adversarial)}
 
     return players.learn("discriminator", terms, batches, {"adversarial": 1.0})
@@ -66,10 +66,10 @@ def step_generator(players: Players, batches: Sequence[Batch], losses: LossConfi
     def terms(batch: Batch) -> Terms:
         with torch.no_grad():
             warped, seen = transformed(players, batch)
-        synthesised = players.generator(warped)
+        synthesised = players.play("generator", warped)
         found = {"l1": l1_loss(synthesised, batch.fixed, mask=seen)}
         if weights["adversarial"]:
-            score = players.discriminator(synthesised * seen, warped * seen)
+            score = players.play("discriminator", synthesised * seen, warped * seen)
             found["adversarial"] = generator_loss(score, losses.adversarial)
         if weights["lg"]:
             found["lg"] = local_gradient_loss(synthesised, warped, size=losses.window, mask=seen)
@@ -83,7 +83,7 @@ def step_transformation(players: Players, batches: Sequence[Batch], losses: Loss
     weights = losses.transformation
 
     def terms(batch: Batch) -> Terms:
-        displacement = players.transformation(batch.fixed, batch.moving)
+        displacement = players.play("transformation", batch.fixed, batch.moving)
         warped, seen = _warped(batch, displacement)
         found = {"smooth": diffusion_loss(displacement)}
         if weights.folding:
@@ -97,7 +97,7 @@ def step_transformation(players: Players, batches: Sequence[Batch], losses: Loss
 
 def transformed(players: Players, batch: Batch) -> tuple[Tensor, Tensor]:
     """(F(phi), where both images are seen), each (B, 1, *spatial), with phi from T."""
-    return _warped(batch, players.transformation(batch.fixed, batch.moving))
+    return _warped(batch, players.play("transformation", batch.fixed, batch.moving))
 
 
 def _warped(batch: Batch, displacement: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,7 +113,7 @@ def _similarity(players: Players, batch: Batch, warped: Tensor, seen: Tensor, lo
     options = Options(window=losses.window)
     if weights["lcc"]:
         term = Objective({"lcc": 1.0}, batch.fixed, options=options)
-        found["lcc"] = term(players.generator(warped).float(), seen)[0]
+        found["lcc"] = term(players.play("generator", warped), seen)[0]
     for name, similarity in DIRECT.items():
         if weights[name]:
             found[name] = Objective({similarity: 1.0}, batch.fixed, options=options)(warped, seen)[0]

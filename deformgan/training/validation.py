@@ -36,9 +36,8 @@ def score_of(figures: dict[str, float]) -> float:
 
 @torch.no_grad()
 def _measured(players: Players, batch: Batch, spacing_mm: float) -> dict[str, float]:
-    network = players.transformation.eval()
-    with players.accelerator.autocast():
-        displacement = network(batch.fixed, batch.moving)
+    players.transformation.eval()
+    displacement = players.play("transformation", batch.fixed, batch.moving)
     still = torch.zeros_like(displacement)
     found: dict[str, float] = {}
     for end, u in (("_before", still), ("", displacement)):

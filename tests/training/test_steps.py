@@ -2,9 +2,9 @@ import copy
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from deformgan.training.batches import Source
+from deformgan.training.loop import accelerator_for
 from deformgan.training.pictures import prepare_pairs
 from deformgan.training.players import ROLES, Players, TrainingError
 from deformgan.training.steps import step_discriminator, step_generator, step_transformation, train_step
@@ -19,7 +19,7 @@ STEPS = {
 @pytest.fixture
 def game(experiment):
     config = experiment(generated={"share": 0})
-    players = Players.of(config, Accelerator(cpu=True))
+    players = Players.of(config, accelerator_for(config))
     players.set_rates(0, 10)
     return config, players, Source(config, prepare_pairs(config.data, 0)).batches(0, 0, 1)
 
@@ -53,7 +53,7 @@ def test_the_order_is_d_then_g_then_t(game, monkeypatch):
 
 def test_generated_pairs_train_t_alone(experiment):
     config = experiment(generated={"share": 1})
-    players = Players.of(config, Accelerator(cpu=True))
+    players = Players.of(config, accelerator_for(config))
     players.set_rates(0, 10)
     batches = Source(config, []).batches(0, 0, 1)
     before = copy.deepcopy(players.generator.state_dict())
@@ -68,7 +68,7 @@ def test_accumulated_parts_are_one_batch(experiment):
         config = experiment(
             training={"accumulate": parts}, discriminator={"spectral": False}
         )  # its norm sees each part
-        players = Players.of(config, Accelerator(cpu=True))
+        players = Players.of(config, accelerator_for(config))
         players.set_rates(0, 10)
         batches = Source(config, prepare_pairs(config.data, 0)).batches(0, 0, 1)
         assert len(batches) == parts
@@ -94,3 +94,23 @@ def test_a_loss_that_is_not_finite_is_named(game):
         players.generator.last.weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"'l1' of the generator network became nan"):
         step_generator(players, batches, config.loss)
+
+
+def test_half_precision_moves_the_answer_little(experiment):
+    """bf16 convolutions, float32 positions: the displacement stays, and a step's losses agree to a percent."""
+    found = []
+    for precision in ("no", "bf16"):
+        config = experiment(generated={"share": 0}, training={"precision": precision})
+        players = Players.of(config, accelerator_for(config))
+        players.set_rates(0, 10)
+        torch.manual_seed(0)
+        torch.nn.init.normal_(players.transformation.last.weight, std=0.05)
+        batches = Source(config, prepare_pairs(config.data, 0)).batches(0, 0, 1)
+        with torch.no_grad():
+            u = players.play("transformation", batches[0].fixed, batches[0].moving)
+        found.append((u, train_step(players, batches, config.loss)))
+    whole, half = found[0][0], found[1][0]
+    assert half.dtype == torch.float32 and float(whole.abs().max()) > 0.1
+    assert float((half - whole).abs().max()) < 0.03 * float(whole.abs().max())
+    for group, terms in found[0][1].items():
+        assert terms == pytest.approx(found[1][1][group], rel=0.03, abs=0.01)
