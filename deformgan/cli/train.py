@@ -44,7 +44,7 @@ def train(
         run = train(settings, resume=resume, show=progress)
     for warning in run.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    if not quiet:
+    if run.first and not quiet:
         for name, value in run.figures.items():
             typer.echo(f"{name}: {value:.3f}")
         typer.echo(f"{run.folder}")

@@ -29,11 +29,15 @@ CONFIG = "config.yaml"
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished run was: its folder, the last figures on the held-out pairs, and what went wrong on the way."""
+    """What a finished run was: its folder, the last figures on the held-out pairs, and what went wrong on the way.
+
+    first: this is the first of several processes, which speaks for all.
+    """
 
     folder: Path
     figures: dict[str, float]
     warnings: tuple[str, ...] = ()
+    first: bool = True
 
 
 def train(config: TrainConfig, *, resume: bool = False, show: Show = silent) -> Run:
@@ -75,7 +79,7 @@ def train(config: TrainConfig, *, resume: bool = False, show: Show = silent) -> 
     if history:
         history.close()
     accelerator.wait_for_everyone()
-    return Run(folder, figures, tuple(warnings))
+    return Run(folder, figures, tuple(warnings), accelerator.is_main_process)
 
 
 def accelerator_for(config: TrainConfig) -> Accelerator:

@@ -17,8 +17,6 @@ from deformgan.training.checkpoint import saved
 from deformgan.training.history import read_history
 from deformgan.training.loop import train
 
-CALL = "import sys; from deformgan.cli.main import main; main()"
-
 
 def dumped(config, folder):
     """The configuration as a file with absolute paths."""
@@ -75,7 +73,7 @@ def test_killed_again_and_again_it_ends_bit_for_bit(experiment, whole, tmp_path)
     config, _ = whole
     other = experiment("killed")
     path = dumped(other, tmp_path)
-    command = [sys.executable, "-c", CALL, "train", str(path), "--quiet"]
+    command = [sys.executable, "-m", "deformgan", "train", str(path), "--quiet"]
     kills = 0
     for attempt in range(40):
         resume = ["--resume"] if (other.folder / "config.yaml").exists() else []
@@ -137,11 +135,10 @@ def test_two_processes_do_what_one_does(experiment, tmp_path):
     for name, processes in (("one", 1), ("two", 2)):
         config = experiment(name, training=training, generated={"share": 0})
         path = dumped(config, tmp_path)
-        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        (tmp_path / "call.py").write_text(CALL)
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m", "deformgan"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
         done = subprocess.run(
-            [sys.executable, *launch, str(tmp_path / "call.py"), "train", str(path), "--threads", "1", "--quiet"],
+            [sys.executable, *launch, "train", str(path), "--threads", "1", "--quiet"],
             env=environment, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]

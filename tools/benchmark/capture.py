@@ -213,13 +213,16 @@ def plot(found: list[dict], picture: str) -> None:
     known = rates(found)
     pairs, tools = (sorted({k[n] for k in known}) for n in (0, 1))
     figure, axes = pyplot.subplots(1, len(pairs), figsize=(4 * len(pairs), 3.6), layout="constrained", sharey=True)
+    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito: told apart by everyone
     for ax, pair in zip(np.atleast_1d(axes), pairs, strict=True):
-        for tool in tools:
-            ax.plot([100 * known.get((pair, tool, d), (np.nan,))[0] for d, _ in LEVELS], "o-", label=tool)
-        ax.set(title=pair, ylim=(-3, 103), xticks=range(len(LEVELS)), xlabel="disturbance")
+        for k, (tool, colour) in enumerate(zip(tools, colours, strict=False)):
+            places = np.arange(len(LEVELS)) + 0.07 * (k - (len(tools) - 1) / 2)  # beside each other where they agree
+            shares = [100 * known.get((pair, tool, d), (np.nan,))[0] for d, _ in LEVELS]
+            ax.plot(places, shares, "os^Dv"[k] + "-", color=colour, label=tool, lw=1)
+        ax.set(title=pair, ylim=(-3, 105), xticks=range(len(LEVELS)), xlabel="disturbance")
         ax.set_xticklabels([f"{d}\N{DEGREE SIGN}\n{mm} mm" for d, mm in LEVELS])
     np.atleast_1d(axes)[0].set_ylabel("success, %")
-    np.atleast_1d(axes)[0].legend()
+    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside right upper")
     figure.savefig(picture, dpi=110)
 
 
