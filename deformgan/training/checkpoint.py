@@ -35,6 +35,13 @@ def saved(run: Path) -> list[Path]:
     return sorted((run / FOLDER).glob(f"step-*{ENDING}"), reverse=True)
 
 
+def forget_half_written(run: Path) -> None:
+    """Remove what a process that was killed while writing left behind."""
+    for folder in (run, run / FOLDER):
+        for scratch in folder.glob(f".*{ENDING}"):
+            scratch.unlink(missing_ok=True)
+
+
 def load_newest(run: Path, players: Players) -> tuple[int, float, list[str]]:
     """(steps done, best score so far, what is wrong with files passed over); raises InputError where none is whole."""
     wrong: list[str] = []

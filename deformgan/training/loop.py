@@ -17,7 +17,7 @@ from deformgan.registration.models import FILE, save_model
 from deformgan.registration.progress import Progress, Show, silent
 from deformgan.spatial.warp import warp
 from deformgan.training.batches import Batch, Source
-from deformgan.training.checkpoint import load_newest, save_checkpoint
+from deformgan.training.checkpoint import forget_half_written, load_newest, save_checkpoint
 from deformgan.training.history import CURVES, History
 from deformgan.training.pictures import prepare_pairs
 from deformgan.training.players import ROLES, Players
@@ -56,30 +56,54 @@ def train(config: TrainConfig, *, resume: bool = False, show: Show = silent) -> 
     source = Source(config, prepare_pairs(config.data, config.seed))
     players = Players.of(config, accelerator)
     begun, best, warnings = load_newest(folder, players) if resume else (0, float("inf"), [])
-    history = History(folder, begun) if accelerator.is_main_process else None
-    held_out, figures = source.validation(), {}
+    diary = Diary(config, players, source.validation(), begun, best, show) if accelerator.is_main_process else None
     for step in range(begun, training.steps):
         players.set_rates(step, training.steps)
         batches = source.batches(step, accelerator.process_index, accelerator.num_processes)
         losses = train_step(players, [b.to(accelerator.device) for b in batches], config.loss)
-        done = step + 1
-        if history:
-            history.add(done, "losses", losses)
-            show(Progress("train", "D G T", done, training.steps, sum(losses["t"].values())))
-            if done % training.validate_every == 0 or done == training.steps:
-                figures = validate(players, held_out, config.data.spacing_mm)
-                history.add(done, "validation", {"held_out": figures})
-                if score_of(figures) < best:
-                    best = score_of(figures)
-                    save_model(folder / FILE, _weights(players), config, figures)
-                if training.pictures:
-                    _add_pictures(history, done, players, held_out[0])
-            if done % training.save_every == 0 or done == training.steps:
-                save_checkpoint(folder, players, done, config.model_dump_json(), best, training.keep)
-    if history:
-        history.close()
+        if diary:
+            diary.after(step + 1, losses)
+    if diary:
+        diary.close()
     accelerator.wait_for_everyone()
-    return Run(folder, figures, tuple(warnings), accelerator.is_main_process)
+    return Run(folder, diary.figures if diary else {}, tuple(warnings), accelerator.is_main_process)
+
+
+class Diary:
+    """What the first process keeps of a run: history, figures on the held-out pairs, the best model, checkpoints."""
+
+    def __init__(
+        self, config: TrainConfig, players: Players, held_out: list[Batch], begun: int, best: float, show: Show
+    ) -> None:
+        self.figures: dict[str, float] = {}
+        self._config, self._players, self._held_out, self._best, self._show = config, players, held_out, best, show
+        self._history = History(config.folder, begun)
+
+    def after(self, step: int, losses: dict[str, dict[str, float]]) -> None:
+        """Note the losses of a step; validate and save where it is due."""
+        training = self._config.training
+        self._history.add(step, "losses", losses)
+        self._show(Progress("train", "D G T", step, training.steps, sum(losses["t"].values())))
+        last = step == training.steps
+        if last or step % training.validate_every == 0:
+            self._validate(step)
+        if last or step % training.save_every == 0:
+            text = self._config.model_dump_json()
+            save_checkpoint(self._config.folder, self._players, step, text, self._best, training.keep)
+
+    def close(self) -> None:
+        """Everything is on disk afterwards."""
+        self._history.close()
+
+    def _validate(self, step: int) -> None:
+        config, players = self._config, self._players
+        self.figures = validate(players, self._held_out, config.data.spacing_mm)
+        self._history.add(step, "validation", {"held_out": self.figures})
+        if score_of(self.figures) < self._best:
+            self._best = score_of(self.figures)
+            save_model(config.folder / FILE, _weights(players), config, self.figures)
+        if config.training.pictures:
+            _add_pictures(self._history, step, players, self._held_out[0])
 
 
 def accelerator_for(config: TrainConfig) -> Accelerator:
@@ -103,6 +127,7 @@ def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
             raise InputError(f"{folder}: no run to resume; leave --resume out to begin one")
         if there.read_text(encoding="utf-8") != dump_config(config):
             raise InputError(f"{there} differs from the configuration given; resume with that file, or begin anew")
+        forget_half_written(folder)
         return
     if there.exists():
         raise OutputError(f"{folder} holds a run already; use --resume, --overwrite, or another folder with --out")
