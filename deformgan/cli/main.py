@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from types import FrameType
@@ -12,12 +11,13 @@ import typer
 
 from deformgan import __version__
 from deformgan.cli.models import models
+from deformgan.cli.process import expect_short_work
 from deformgan.cli.register import register
 from deformgan.cli.train import train
 from deformgan.cli.warp import warp
 from deformgan.errors import DeformganError
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # idle kernel threads soon sleep: a busy machine stays usable
+expect_short_work()
 
 BAD_INPUT = 2
 _signals: list[int] = []

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deformgan.cli.process import expect_long_work
 from deformgan.cli.progress import show_progress
 
 
@@ -34,6 +35,7 @@ def train(
         for line in describe(settings):
             typer.echo(line)
         return
+    expect_long_work()
     from deformgan.registration.pipeline import use_threads
     from deformgan.training.loop import forget, train
 
