@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -56,15 +57,21 @@ class TransformationNetwork(nn.Module):
         pair = pad_to_multiple(pair, 2)
         seen = self.stem(pair)
         if self.matching is not None:
-            with torch.autocast(pair.device.type, enabled=False):
+            with _full_precision(pair):
                 matched = self.matching(pair[:, :1].float(), pair[:, 1:].float())
             seen = torch.cat([seen, matched], 1)
         field = self._field(self.body(seen))
-        with torch.autocast(pair.device.type, enabled=False):
+        with _full_precision(pair):
             return cut(resize(field, tuple(pair.shape[2:])), shape)
 
     def _field(self, features: Tensor) -> Tensor:
         """The displacement on the body's grid; positions are float32 whatever the convolutions are computed in."""
         field: Tensor = self.last(features).float()
-        with torch.autocast(field.device.type, enabled=False):
+        with _full_precision(field):
             return exponential(field) if self.output == "velocity" else field
+
+
+def _full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Autocast off, where the device of x has it."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
