@@ -12,11 +12,12 @@ from deformgan.training.single_pair import train_on_pair
 def test_one_pair_trains_all_three_and_registers(phantom_pairs, tmp_path):
     """Training on the pair as it is: the losses of T fall, no truth is used, and register takes the run."""
     files = PairFiles(*(str(phantom_pairs / f"{name}.nii.gz") for name in ("ct", "t1")))
-    run = train_on_pair(files, tmp_path, steps=12)
+    run = train_on_pair(files, tmp_path, steps=30)
     lines = [x["losses"] for x in read_history(run) if "losses" in x]
-    assert len(lines) == 12 and all(set(x) == {"d", "g", "t"} for x in lines)
+    assert len(lines) == 30 and all(set(x) == {"d", "g", "t"} for x in lines)
     assert set(lines[0]["t"]) == {"smooth", "lcc", "lg"}
-    assert lines[-1]["g"]["l1"] < lines[0]["g"]["l1"]
+    l1 = [x["g"]["l1"] for x in lines]
+    assert sum(l1[-5:]) < sum(l1[:5])
     options = deformgan.RegisterOptions(model=str(run), preset="fast")
     found = deformgan.register(files.fixed, files.moving, options=options)
     assert {"model", "deformable"} <= set(found.verdict.scores)
