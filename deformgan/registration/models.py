@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deformgan.config import TrainConfig, TransformationConfig
 from deformgan.errors import InputError
-from deformgan.io.tensor_files import ENDING, read_tensors, write_tensors
+from deformgan.io.tensor_files import ENDING, read_tensors, under, write_tensors
 from deformgan.networks.transformation import TransformationNetwork
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.deformable import Field, carry
@@ -52,10 +52,7 @@ class Model:
     def network(self) -> TransformationNetwork:
         """T, ready to predict."""
         network = build_transformation(self.config.transformation)
-        start = "transformation."
-        network.load_state_dict(
-            {n.removeprefix(start): w.float() for n, w in self.tensors.items() if n.startswith(start)}
-        )
+        network.load_state_dict({name: w.float() for name, w in under(self.tensors, "transformation.").items()})
         return network.eval()
 
 

@@ -55,7 +55,7 @@ def register(
     models = [load_model(name) for name in models_named(options.model)]
     with clock.stage("read"):
         pair = as_volume(fixed), as_volume(moving)
-        masks = _mask(fixed_mask, pair[0], "fixed"), _mask(moving_mask, pair[1], "moving")
+        masks = mask_on(fixed_mask, pair[0], "fixed"), mask_on(moving_mask, pair[1], "moving")
     with clock.stage("prepare"):
         f, m = (Appearance.of(v, k, torch.device("cpu")) for v, k in zip(pair, masks, strict=True))
         poses = Poses.between(f, m, preset.samples, options.seed, options.engine)
@@ -103,14 +103,20 @@ def _deformable(
     doubts: list[str] = []
     levels: Sequence[tuple[float, int]] = PRESETS[options.preset].levels
     predictions = [predict(model, fixed, moving, matrix) for model in models]
-    scores = [measure.of_registration(field.then(matrix)) for field in predictions]
+    transforms = [field.then(matrix) for field in predictions]
+    best: int | None = 0
+    if options.model is None:
+        best = None
+    elif options.model == AUTO:
+        scores = [measure.of_registration(t) for t in (Transform((Affine(matrix),)), *transforms)]
+        best = int(np.argmax(scores)) - 1
+        if best < 0:
+            best = None
+            doubts.append("none of the models that ship betters the affine map of this pair; went on without")
     start: Field | None = None
-    if options.model == AUTO and max(scores, default=0.0) <= measure.of_registration(Transform((Affine(matrix),))):
-        doubts.append("none of the models that ship betters the affine map of this pair; went on without")
-    elif models:
-        best = int(np.argmax(scores))
+    if best is not None:
         start, levels = predictions[best], left_to_refine(levels, models[best])
-        found["model"] = start.then(matrix)
+        found["model"] = transforms[best]
     if options.refine or start is None:
         weights = parse_similarity(recipe.similarity)
         field = deform(fixed, moving, matrix, weights, recipe.settings, levels, progress, start)
@@ -155,8 +161,11 @@ def use_threads(count: int) -> None:
     set_threads(count)
 
 
-def _mask(source: Any, image: Volume, name: str) -> Volume | None:
-    """The mask on its image's grid; resampled by nearest neighbour where it lies on another."""
+def mask_on(source: Any, image: Volume, name: str) -> Volume | None:
+    """The mask on its image's grid; resampled by nearest neighbour where it lies on another; None for none.
+
+    name: of the image, for the InputError where no voxel of it is left.
+    """
     if source is None:
         return None
     mask = read_volume(source, kind="mask") if isinstance(source, str | os.PathLike) else as_volume(source)

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from deformgan.errors import InputError
-from deformgan.io.tensor_files import ENDING, read_tensors, write_tensors
+from deformgan.io.tensor_files import ENDING, read_tensors, under, write_tensors
 from deformgan.training.players import ROLES, Players
 
 FORMAT = "deformgan-checkpoint-1"
@@ -60,10 +60,9 @@ def load_newest(run: Path, players: Players) -> tuple[int, float, list[str]]:
 
 def _state(players: Players) -> dict[str, Tensor]:
     """Every tensor that the next step depends on."""
-    state: dict[str, Tensor] = {}
+    state = players.weights()
     for role in ROLES:
         network, optimiser = players.network(role), players.optimisers[role]
-        state |= {f"{role}.{name}": t for name, t in network.state_dict().items()}
         for name, parameter in network.named_parameters():
             for part, value in optimiser.state.get(parameter, {}).items():
                 state[f"optimiser.{role}.{name}:{part}"] = value
@@ -73,15 +72,13 @@ def _state(players: Players) -> dict[str, Tensor]:
 def _restore(players: Players, tensors: Mapping[str, Tensor]) -> None:
     for role in ROLES:
         network, optimiser = players.network(role), players.optimisers[role]
-        own = {n.removeprefix(f"{role}."): t for n, t in tensors.items() if n.startswith(f"{role}.")}
         try:
-            network.load_state_dict(own)
+            network.load_state_dict(under(tensors, f"{role}."))
         except RuntimeError as error:
             raise InputError(f"the checkpoint does not fit the {role} network of the configuration: {error}") from error
         optimiser.state.clear()
         for name, parameter in network.named_parameters():
-            start = f"optimiser.{role}.{name}:"
-            parts = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+            parts = under(tensors, f"optimiser.{role}.{name}:")
             if parts:
                 optimiser.state[parameter] = {
                     part: t.clone() if part == "step" else t.to(parameter).clone() for part, t in parts.items()

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import Tensor
 
 from deformgan.config import TrainConfig, dump_config
 from deformgan.errors import InputError, OutputError
@@ -17,10 +16,11 @@ from deformgan.registration.models import FILE, save_model
 from deformgan.registration.progress import Progress, Show, silent
 from deformgan.spatial.warp import warp
 from deformgan.training.batches import Batch, Source
-from deformgan.training.checkpoint import forget_half_written, load_newest, save_checkpoint
+from deformgan.training.checkpoint import FOLDER, forget_half_written, load_newest, save_checkpoint
 from deformgan.training.history import CURVES, History
+from deformgan.training.history import FILE as HISTORY
 from deformgan.training.pictures import prepare_pairs
-from deformgan.training.players import ROLES, Players
+from deformgan.training.players import Players
 from deformgan.training.steps import train_step
 from deformgan.training.validation import score_of, validate
 
@@ -51,9 +51,11 @@ def train(config: TrainConfig, *, resume: bool = False, show: Show = silent) -> 
     folder, training = config.folder, config.training
     if accelerator.is_main_process:
         _claim(folder, config, resume=resume)
-        prepare_pairs(config.data, config.seed, show)
+        pairs = prepare_pairs(config.data, config.seed, show)
     accelerator.wait_for_everyone()
-    source = Source(config, prepare_pairs(config.data, config.seed))
+    if not accelerator.is_main_process:
+        pairs = prepare_pairs(config.data, config.seed)  # from the cache that the first has filled
+    source = Source(config, pairs)
     players = Players.of(config, accelerator)
     begun, best, warnings = load_newest(folder, players) if resume else (0, float("inf"), [])
     diary = Diary(config, players, source.validation(), begun, best, show) if accelerator.is_main_process else None
@@ -101,7 +103,7 @@ class Diary:
         self._history.add(step, "validation", {"held_out": self.figures})
         if score_of(self.figures) < self._best:
             self._best = score_of(self.figures)
-            save_model(config.folder / FILE, _weights(players), config, self.figures)
+            save_model(config.folder / FILE, players.weights(), config, self.figures)
         if config.training.pictures:
             _add_pictures(self._history, step, players, self._held_out[0])
 
@@ -140,17 +142,10 @@ def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
 
 def forget(folder: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    from deformgan.training.checkpoint import FOLDER
-    from deformgan.training.history import FILE as HISTORY
-
     for name in (CONFIG, FILE, HISTORY):
         (folder / name).unlink(missing_ok=True)
     for name in (FOLDER, CURVES):
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def _weights(players: Players) -> dict[str, Tensor]:
-    return {f"{role}.{name}": t for role in ROLES for name, t in players.network(role).state_dict().items()}
 
 
 @torch.no_grad()
@@ -166,7 +161,7 @@ def _add_pictures(history: History, step: int, players: Players, batch: Batch) -
         batch.fixed,
         batch.moving,
         warped,
-        players.generator.eval()(warped),
+        players.play("generator", warped),
         length / length.max().clamp_min(1e-6),
     ]
     middle = batch.fixed.shape[2] // 2

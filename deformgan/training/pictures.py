@@ -24,7 +24,7 @@ from deformgan.io.tensor_files import ENDING, read_tensors, write_tensors
 from deformgan.io.transform_files import Affine
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.options import RegisterOptions
-from deformgan.registration.pipeline import register
+from deformgan.registration.pipeline import mask_on, register
 from deformgan.registration.progress import Progress, Show, silent
 from deformgan.registration.working_grid import on_grid, working_grid
 from deformgan.spatial.resample import resample
@@ -150,12 +150,7 @@ def _split(pairs: list[StoredPair], share: float, seed: int) -> list[StoredPair]
 
 def _appearance(path: str, mask: str) -> Appearance:
     volume = read_volume(path)
-    inside = None
-    if mask:
-        inside = read_volume(mask, kind="mask")
-        if not inside.geometry.almost_equal(volume.geometry):
-            inside = resample(inside, Transform.identity(), volume.geometry, interpolation="nearest")
-    return Appearance.of(volume, inside, torch.device("cpu"))
+    return Appearance.of(volume, mask_on(mask or None, volume, path), torch.device("cpu"))
 
 
 def _affine(fixed: str, moving: str) -> NDArray[np.float64]:

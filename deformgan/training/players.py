@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deformgan.config import OptimiserConfig, TrainConfig
 from deformgan.errors import DeformganError, InputError
+from deformgan.io.tensor_files import under
 from deformgan.networks.discriminator import Discriminator
 from deformgan.networks.generator import Generator
 from deformgan.networks.transformation import TransformationNetwork
@@ -66,6 +67,10 @@ class Players:
             out: Tensor = self.network(role)(*images)
         return out.float()
 
+    def weights(self) -> dict[str, Tensor]:
+        """Of all three, by role and name."""
+        return {f"{role}.{name}": t for role in ROLES for name, t in self.network(role).state_dict().items()}
+
     def set_rates(self, step: int, steps: int) -> None:
         """Learning rates of a step: constant, then falling linearly to zero."""
         left = (steps - step) / max(1.0, self.rates.decay * steps)
@@ -110,8 +115,6 @@ class Players:
         return found
 
     def _everywhere(self, means: Mapping[str, Tensor]) -> dict[str, float]:
-        if not means:
-            return {}
         together = self.accelerator.reduce(torch.stack([m.float() for m in means.values()]), "mean")
         return dict(zip(means, together.tolist(), strict=True))
 
@@ -132,9 +135,8 @@ def _begin_with(networks: Mapping[Role, nn.Module], name: str) -> None:
     """Load a model's weights.  Raises InputError where a network's sizes differ."""
     tensors = load_model(name).tensors
     for role, network in networks.items():
-        own = {n.removeprefix(f"{role}."): t for n, t in tensors.items() if n.startswith(f"{role}.")}
         try:
-            network.load_state_dict(own)
+            network.load_state_dict(under(tensors, f"{role}."))
         except RuntimeError as error:
             raise InputError(f"start: {name}: its {role} network is not of the configured size") from error
 
