@@ -41,6 +41,9 @@ def register(
     max_rotation: Annotated[float | None, typer.Option(help="Degrees about each axis, of start and affine.")] = None,
     max_shift: Annotated[float | None, typer.Option(help="Mm along each axis, of start and affine.")] = None,
     max_scale: Annotated[float | None, typer.Option(help="Factor, such as 1.2, of the affine.")] = None,
+    search: Annotated[
+        bool, typer.Option("--search/--no-search", help="Try many positions first, or only go from the headers' own.")
+    ] = True,
     volume: Annotated[int | None, typer.Option(help="Which volume of a 4-D file, from 0.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
@@ -63,7 +66,19 @@ def register(
 
     stage: Stage = "rigid" if rigid_only else "affine" if affine_only else "deformable"
     options = RegisterOptions(
-        stage, preset, similarity, engine, max_rotation, max_shift, max_scale, model, refine, device, threads, seed
+        stage=stage,
+        preset=preset,
+        similarity=similarity,
+        engine=engine,
+        max_rotation=max_rotation,
+        max_shift=max_shift,
+        max_scale=max_scale,
+        search=search,
+        model=model,
+        refine=refine,
+        device=device,
+        threads=threads,
+        seed=seed,
     )
     folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
     from deformgan.registration.pipeline import register_files

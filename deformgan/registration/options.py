@@ -38,6 +38,7 @@ class RegisterOptions:
     engine: of the rigid and affine stages, "analytic" or "autograd" (slower; the same to rounding).
     max_rotation: degrees about each axis; max_shift: mm along each axis; max_scale: a factor, 1.2 = 1 / 1.2 to 1.2:
     how far start and affine may go from the headers' position, about the tissue's centre; None = anywhere.
+    search: try many positions first; False = only what climbs from the headers' position reach.
     model: a trained T that predicts the displacement: the name of one that ships, a file, or a training run's folder;
     "auto" = whichever of those that ship serves the pair best, if any; None = none.
     refine: go on from its prediction as without a model.
@@ -52,6 +53,7 @@ class RegisterOptions:
     max_rotation: float | None = None
     max_shift: float | None = None
     max_scale: float | None = None
+    search: bool = True
     model: str | None = None
     refine: bool = True
     device: str = "cpu"

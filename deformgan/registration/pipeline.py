@@ -28,7 +28,7 @@ from deformgan.registration.pose import COARSE_MM, LEAST_SHARE, PoseMeasure, Pos
 from deformgan.registration.progress import Clock, Progress, Show, silent
 from deformgan.registration.recipe import Recipe
 from deformgan.registration.result import Registration, trusted
-from deformgan.registration.start import find_starts
+from deformgan.registration.start import find_starts, starts_near_header
 from deformgan.similarity.objective import parse_similarity
 from deformgan.spatial.resample import resample
 from deformgan.spatial.transform import Transform
@@ -62,7 +62,10 @@ def register(
     stages = {"start": Transform.identity()}
     with clock.stage("start"), threadpool_limits(1, user_api="blas"):  # BLAS threads spin on the kernels' cores
         progress(Progress("start", f"{COARSE_MM:g} mm", 0, 1, float("nan")))
-        starts = find_starts(poses, f, m, options.ranges)
+        if options.search:
+            starts = find_starts(poses, f, m, options.ranges)
+        else:
+            starts = starts_near_header(poses, f, m, options.seed, options.ranges)
     with clock.stage("affine"), threadpool_limits(1, user_api="blas"):
         matrix = rigid_then_affine(poses, starts, options.stage, options.ranges, progress)
         stages["rigid" if options.stage == "rigid" else "affine"] = Transform((Affine(matrix),))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from deformgan.registration.affine import climb, side_by_side
 from deformgan.registration.appearance import Appearance
-from deformgan.registration.pose import COARSE_MM, PoseMeasure, Poses
+from deformgan.registration.pose import COARSE_MM, COARSE_SAMPLES, PoseMeasure, Poses
 from deformgan.spatial.affine import from_parameters, to_parameters
 from deformgan.spatial.ranges import Ranges
 
@@ -19,6 +19,7 @@ REACH_MM = 65.0  # farthest shift
 DISTINCT_MM = 12.0  # two candidates nearer than this at the tissue's radius are one
 SAME_MM = 3.0  # likewise, of two that have been climbed
 TRIED = 16  # distinct candidates climbed
+BLURS_MM = (32.0, 24.0, 16.0, COARSE_MM)  # voxels at which the climbs from the header's position begin
 
 
 def find_starts(poses: Poses, fixed: Appearance, moving: Appearance, ranges: Ranges) -> list[Array]:
@@ -31,9 +32,33 @@ def find_starts(poses: Poses, fixed: Appearance, moving: Appearance, ranges: Ran
     scores = coarse.of_matrices(matrices)[1]
     chosen = _distinct(candidates, np.argsort(-scores, kind="stable"), coarse.radius, DISTINCT_MM, TRIED)
     begun = [np.eye(4), *(coarse.oriented(matrices[k]) for k in chosen)]
-    climbed = side_by_side(lambda matrix: climb(coarse, matrix, "rigid", 12, ranges)[0], begun)
-    ended = np.array([to_parameters(coarse.oriented(matrix), coarse.centre, "rigid") for matrix in climbed])
-    return [climbed[k] for k in _distinct(ended, np.arange(len(ended)), coarse.radius, SAME_MM, len(ended))]
+    return _apart(coarse, side_by_side(lambda matrix: climb(coarse, matrix, "rigid", 12, ranges)[0], begun))
+
+
+def starts_near_header(poses: Poses, fixed: Appearance, moving: Appearance, seed: int, ranges: Ranges) -> list[Array]:
+    """The same without a search: where climbs from the header's own position end.
+
+    They begin at several blurs, some by shifts alone. Which one ends in the right basin differs from pair to pair, and
+    the affine stage tells them apart.
+    """
+    coarse = poses.coarse
+    ladder = [PoseMeasure.between(fixed.at(mm), moving.at(mm), COARSE_SAMPLES, seed) for mm in BLURS_MM[:-1]] + [coarse]
+    ways: list[tuple[int, bool]] = [(k, shifted) for k in reversed(range(len(ladder))) for shifted in (False, True)]
+
+    def ended(way: tuple[int, bool]) -> Array:
+        first, shifted = way
+        matrix = climb(ladder[first], np.eye(4), "translation", 30, ranges)[0] if shifted else np.eye(4)
+        for measure in ladder[first:]:
+            matrix, _ = climb(measure, matrix, "rigid", 30, ranges)
+        return matrix
+
+    return _apart(coarse, side_by_side(ended, ways))
+
+
+def _apart(measure: PoseMeasure, matrices: list[Array]) -> list[Array]:
+    """Those that differ from all before them."""
+    ended = np.array([to_parameters(measure.oriented(matrix), measure.centre, "rigid") for matrix in matrices])
+    return [matrices[k] for k in _distinct(ended, np.arange(len(ended)), measure.radius, SAME_MM, len(ended))]
 
 
 def _shifts(fixed: Appearance, moving: Appearance, inverted: bool) -> Array:

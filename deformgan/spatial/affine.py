@@ -2,6 +2,7 @@
 
 x -> L (x - c) + c + t about a centre c.  The parameters p, float64, in this order:
 
+    translation 3  t (x, y, z; mm)
     rigid       6  rotation vector (x, y, z; radians, right-handed about the axis), translation t (x, y, z; mm)
     similarity  7  the same, then the logarithm of the scale
     affine     12  the same six, then three log scales (x, y, z), then three shears (xy, xz, yz)
@@ -12,8 +13,9 @@ and in the x-y plane, for images of one slice, with z left as it is:
     similarity2d  4  the same, then the logarithm of the scale
     scales2d      5  the same three, then two log scales (x, y)
 
-L = R for rigid, R exp(s) for similarity, R H S for affine: S scales along x, y, z first, H is unit upper triangular.
-A map in the plane is the affine one with most of its twelve parameters tied. All zeros are the identity.
+L = 1 for translation, R for rigid, R exp(s) for similarity, R H S for affine: S scales along x, y, z first, H is unit
+upper triangular. A map in the plane is the affine one with most of its twelve parameters tied. All zeros are the
+identity.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from numpy.typing import NDArray
 from deformgan.errors import InputError
 
 Array = NDArray[np.float64]
-Model = Literal["rigid", "similarity", "affine", "rigid2d", "similarity2d", "scales2d"]
+Model = Literal["translation", "rigid", "similarity", "affine", "rigid2d", "similarity2d", "scales2d"]
 
 # For each parameter of a model, the parameters of the affine map that it sets.
 PLACES: dict[Model, tuple[tuple[int, ...], ...]] = {
+    "translation": ((3,), (4,), (5,)),
     "rigid": tuple((k,) for k in range(6)),
     "similarity": (*((k,) for k in range(6)), (6, 7, 8)),
     "affine": tuple((k,) for k in range(12)),

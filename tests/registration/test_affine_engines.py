@@ -54,7 +54,7 @@ def agree(one, other, q, tolerance):
 
 
 @pytest.mark.parametrize("ranges", [Ranges(), TIGHT], ids=["free", "sigmoid"])
-@pytest.mark.parametrize("model", ["rigid", "similarity", "affine"])
+@pytest.mark.parametrize("model", ["translation", "rigid", "similarity", "affine"])
 @pytest.mark.parametrize("loss", [*LOSSES, huber])
 def test_both_engines_give_the_same_derivative(loss, model, ranges):
     pair = scene()

@@ -42,11 +42,12 @@ def moved_by(matrix: np.ndarray):
     ("degrees", "shift"),
     [((30, 0, 0), (0, 0, 0)), ((0, 0, -30), (5, 5, 5)), ((0, 0, 0), (60, 0, 0)), ((10, -12, 8), (-20, 15, 40))],
 )
-def test_large_rigid_motion_is_found_between_contrasts_and_grids(degrees, shift):
+@pytest.mark.parametrize("search", [True, False])
+def test_large_rigid_motion_is_found_between_contrasts_and_grids(degrees, shift, search):
     motion = from_parameters(np.array([*np.deg2rad(degrees), *shift], float), CENTRE, "rigid")
     fixed = phantoms.image(phantoms.GRID, phantoms.T1)
     moving = phantoms.image(phantoms.OBLIQUE.padded(12), phantoms.T2, moved_by(motion))
-    found = deformgan.register(fixed, moving, options=RegisterOptions(stage="rigid"))
+    found = deformgan.register(fixed, moving, options=RegisterOptions(stage="rigid", search=search))
     points = body_points(fixed)
     truth = points @ motion[:3, :3].T + motion[:3, 3]
     assert np.linalg.norm(found.transform.apply(points) - truth, axis=1).max() < 1.0

@@ -12,6 +12,8 @@ MODELS = sorted(PARAMETERS)
 
 def parameters(model, *, angle=0.7, seed=0):
     rng = np.random.default_rng(seed)
+    if model == "translation":
+        return rng.normal(0, 20, 3)
     if model.endswith("2d"):
         return np.concatenate([[angle], rng.normal(0, 20, 2), rng.normal(0, 0.2, PARAMETERS[model] - 3)])
     axis = rng.standard_normal(3)

@@ -1,6 +1,6 @@
 """Capture range of affine registration: capture.py TOOL PAIR FIXED MOVING [--starts 100] [--exact] [--out LINES]
 
-TOOL: deformgan (its start on), deformgan-local (its start off), ants (antspyx), elastix (the command, from the grids'
+TOOL: deformgan (its start on), deformgan-local (--no-search), ants (antspyx), elastix (the command, from the grids'
 centres) or elastix-local (from the headers). Each runs in
 an environment that holds it, numpy and SimpleITK, and no other tool. The moving image's header is turned by exactly
 10, 20, 30 or 45 degrees about a random axis through its centre and shifted by exactly 20, 40, 60 or 80 mm in a random
@@ -67,20 +67,11 @@ def as_matrix(transform: sitk.Transform) -> np.ndarray:
 
 
 def by_deformgan(fixed: sitk.Image, moving: sitk.Image, search: bool) -> np.ndarray:
-    import torch
-
     import deformgan
-    from deformgan.registration.affine import rigid_then_affine
-    from deformgan.registration.appearance import Appearance
-    from deformgan.registration.pose import Poses
-    from deformgan.spatial.ranges import Ranges
 
-    if search:
-        found = deformgan.register(fixed, moving, options=deformgan.RegisterOptions(stage="affine"))
-        return found.transform.parts[0].matrix if found.transform.parts else np.eye(4)
-    f, m = (Appearance.of(deformgan.as_volume(image), None, torch.device("cpu")) for image in (fixed, moving))
-    poses = Poses.between(f, m, 30_000, 0)
-    return rigid_then_affine(poses, [np.eye(4)], "affine", Ranges(), lambda step: None)
+    options = deformgan.RegisterOptions(stage="affine", search=search)
+    found = deformgan.register(fixed, moving, options=options)
+    return found.transform.parts[0].matrix if found.transform.parts else np.eye(4)
 
 
 def by_ants(fixed: sitk.Image, moving: sitk.Image, folder: Path) -> np.ndarray:
