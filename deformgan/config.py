@@ -87,12 +87,16 @@ class GeneratedConfig(Frozen):
 
 
 class TransformationConfig(Frozen):
-    """T.  channels: fine to coarse.  matching: radius of the matching volume, in cells of two voxels; 0 = none."""
+    """T.  channels: fine to coarse.  matching: radius of the matching volume, in voxels; 0 = none.
+
+    passes: how often the moving image, warped by what was found so far, is looked at.
+    """
 
     channels: Channels = (16, 32, 32, 32, 32)
     output: Literal["velocity", "displacement"] = "velocity"
     half: bool = True
     matching: Annotated[int, Field(ge=0, le=6)] = 2
+    passes: Annotated[int, Field(ge=1, le=8)] = 1
     recompute: bool = False
 
     @model_validator(mode="after")

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from deformgan.networks.matching import Matching
 from deformgan.networks.unet import Block, UNet, convolution, cut, pad_to_multiple
-from deformgan.spatial.field import exponential, resize
+from deformgan.spatial.field import compose, exponential, resize
+from deformgan.spatial.warp import warp
 
 Output = Literal["velocity", "displacement"]
 NEAR_ZERO = 1e-5  # standard deviation of the last layer's weights at the start: T begins near the identity
@@ -23,9 +24,10 @@ class TransformationNetwork(nn.Module):
     Both images (B, 1, *spatial), 2-D or 3-D, on one grid after affine alignment, scaled to [0, 1] -> (B, d, *spatial),
     components z, y, x, in voxels of that grid.  channels: of each level, fine to coarse.  output: "velocity" is
     integrated by scaling and squaring and hardly folds; "displacement" is taken as it is.  half: predict on every
-    second voxel, in an eighth of the memory, and interpolate.  matching: radius, in cells of two voxels, of the
-    matching volume that the U-Net is given beside the images (with `half` only); 0 = the images alone, as in the paper.
-    Any spatial shape.  Source: T of Deform-GAN (Zhang et al. 2020); the velocity after Dalca et al. 2018.
+    second voxel, in an eighth of the memory, and interpolate.  matching: radius, in voxels, of the matching volume that
+    the U-Net is given beside the images (with `half` only); 0 = the images alone, as in the paper.  passes: how often
+    the moving image is warped by what was found so far and looked at again, by the same weights.  Any spatial shape.
+    Source: T of Deform-GAN (Zhang et al. 2020); the velocity after Dalca et al. 2018.
     """
 
     def __init__(
@@ -36,10 +38,11 @@ class TransformationNetwork(nn.Module):
         output: Output = "velocity",
         half: bool = True,
         matching: int = 0,
+        passes: int = 1,
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.output = output
+        self.output, self.passes = output, passes
         self.stem = Block(dimension, 2, channels[0], 2) if half else None
         self.matching = Matching(dimension, matching, channels[0]) if half and matching else None
         inputs = (channels[0] if half else 2) + (self.matching.outputs if self.matching else 0)
@@ -50,6 +53,16 @@ class TransformationNetwork(nn.Module):
 
     def forward(self, fixed: Tensor, moving: Tensor) -> Tensor:
         """The displacement; see the class."""
+        displacement = self._pass(fixed, moving)
+        for _ in range(1, self.passes):
+            with _full_precision(fixed):
+                nearer = warp(moving.float(), displacement, outside="border")
+            further = self._pass(fixed, nearer)
+            with _full_precision(fixed):
+                displacement = compose(displacement, further)
+        return displacement
+
+    def _pass(self, fixed: Tensor, moving: Tensor) -> Tensor:
         shape = tuple(fixed.shape[2:])
         pair = torch.cat([fixed, moving], 1)
         if self.stem is None:

@@ -63,6 +63,7 @@ def build_transformation(config: TransformationConfig) -> TransformationNetwork:
         output=config.output,
         half=config.half,
         matching=config.matching,
+        passes=config.passes,
         recompute=config.recompute,
     )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deformgan.config import TrainConfig
 from deformgan.errors import InputError
+from deformgan.registration.appearance import foreground
 from deformgan.training.augment import cropped, flipped, moved, recoloured
 from deformgan.training.generated import generated_pair
 from deformgan.training.known_warps import random_warp
@@ -28,7 +29,8 @@ PLACES = (0.5, 0.5, 0.5)  # of a picture too large for the working shape, where 
 class Batch:
     """Pairs of one kind, all (B, ..., Z, Y, X) on one working grid.
 
-    fixed, moving: (B, 1, ...) in [0, 1]; valid: 1 where an image has a value.  known: (B, 3, ...) voxels, the planted
+    fixed, moving: (B, 1, ...) in [0, 1]; valid: 1 where an image has a value; tissue: of the fixed image, where the
+    distance to the truth counts (in air there is nothing to see).  known: (B, 3, ...) voxels, the planted
     warp, or None where the two do not lie on each other.  labels: (B, 1, ...) int64, or None.  generated: the contrasts
     are random, so G and D have nothing to learn from them.  seeds: of random choices that a loss makes, one a pair.
     """
@@ -37,6 +39,7 @@ class Batch:
     moving: Tensor
     fixed_valid: Tensor
     moving_valid: Tensor
+    tissue: Tensor
     known: Tensor | None
     fixed_labels: Tensor | None
     moving_labels: Tensor | None
@@ -100,7 +103,7 @@ class Source:
         fixed, moving, known = generated_pair(
             data.shape, data.spacing_mm, self.config.generated, self.config.augmentation, rng
         )
-        return _batch_of(fixed, moving, known, rng, generated=True)
+        return _batch_of(fixed, moving, fixed.valid, known, rng, generated=True)
 
     def _real(self, pair: StoredPair, rng: torch.Generator, *, vary: bool) -> Batch:
         """A stored pair under a random warp of its moving image; with `vary`, flips, contrasts and crops, too."""
@@ -109,13 +112,14 @@ class Source:
         fixed, moving = (p.to_shape(data.shape, place) for p in pair.load())
         if vary and augmentation.flip and torch.rand((), generator=rng) < 0.5:
             fixed, moving = flipped(fixed), flipped(moving)
+        tissue = foreground(fixed.image, ct=False)
         known = random_warp(data.shape, data.spacing_mm, augmentation, rng)
         moving = moved(moving, known)
         if vary:
             fixed, moving = (
                 cropped(recoloured(p, data.spacing_mm, augmentation, rng), augmentation, rng) for p in (fixed, moving)
             )
-        return _batch_of(fixed, moving, known if pair.known else None, rng, generated=False)
+        return _batch_of(fixed, moving, tissue, known if pair.known else None, rng, generated=False)
 
 
 @lru_cache(maxsize=4)
@@ -124,13 +128,16 @@ def _order(seed: int, round_: int, count: int) -> list[int]:
     return order
 
 
-def _batch_of(fixed: Picture, moving: Picture, known: Tensor | None, rng: torch.Generator, *, generated: bool) -> Batch:
+def _batch_of(
+    fixed: Picture, moving: Picture, tissue: Tensor, known: Tensor | None, rng: torch.Generator, *, generated: bool
+) -> Batch:
     both = fixed.labels is not None and moving.labels is not None
     return Batch(
         fixed.image,
         moving.image,
         fixed.valid,
         moving.valid,
+        tissue * fixed.valid,
         known,
         fixed.labels if both else None,
         moving.labels if both else None,

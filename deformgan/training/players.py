@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -18,11 +18,11 @@ from deformgan.networks.discriminator import Discriminator
 from deformgan.networks.generator import Generator
 from deformgan.networks.transformation import TransformationNetwork
 from deformgan.registration.models import build_transformation, load_model
-from deformgan.training.batches import Batch
 
 Role = Literal["transformation", "generator", "discriminator"]
 ROLES: tuple[Role, ...] = ("transformation", "generator", "discriminator")
 Terms = Mapping[str, Tensor]
+Seen = TypeVar("Seen")  # what a step looks at
 
 
 class TrainingError(DeformganError):
@@ -88,8 +88,8 @@ class Players:
     def learn(
         self,
         role: Role,
-        terms_of: Callable[[Batch], Terms],
-        batches: Sequence[Batch],
+        terms_of: Callable[[Seen], Terms],
+        batches: Sequence[Seen],
         weights: Mapping[str, float],
     ) -> dict[str, float]:
         """One optimiser step of one network on the weighted sum of the terms; their means over all processes.

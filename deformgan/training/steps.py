@@ -14,6 +14,7 @@ it is blind to the sign of the contrast, D judges F' and not F(phi), and T may b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,48 +35,57 @@ DIRECT = {"lg": "lg", "gc": "gc", "mi": "mi", "direct_lcc": "lcc"}  # weight of 
 LABELS_AT_ONCE = 8  # drawn for the overlap; all of them at once would not fit
 
 
+class View(NamedTuple):
+    """What D and G see of a batch: R, F(phi), and 1 where both show something; each (B, 1, *spatial)."""
+
+    fixed: Tensor
+    warped: Tensor
+    seen: Tensor
+
+
 def train_step(players: Players, batches: Sequence[Batch], losses: LossConfig) -> dict[str, dict[str, float]]:
-    """D, then G, then T on the same pairs -> each network's loss terms.  Generated pairs train T alone."""
-    if batches[0].generated:
+    """D, then G, then T on the same pairs -> each network's loss terms.
+
+    T learns alone on generated pairs, whose contrasts mean nothing, and where no loss of T asks for G.
+    """
+    if batches[0].generated or not losses.transformation.lcc:
         return {"t": step_transformation(players, batches, losses)}
+    views = [view(players, batch) for batch in batches]  # of both steps: T stands still in either
     return {
-        "d": step_discriminator(players, batches, losses),
-        "g": step_generator(players, batches, losses),
+        "d": step_discriminator(players, views, losses),
+        "g": step_generator(players, views, losses),
         "t": step_transformation(players, batches, losses),
     }
 
 
-def step_discriminator(players: Players, batches: Sequence[Batch], losses: LossConfig) -> dict[str, float]:
+def step_discriminator(players: Players, views: Sequence[View], losses: LossConfig) -> dict[str, float]:
     """D learns to tell the fixed image from the synthesised one."""
 
-    def terms(batch: Batch) -> Terms:
+    def terms(v: View) -> Terms:
         with torch.no_grad():
-            warped, seen = transformed(players, batch)
-            synthesised = players.play("generator", warped)
-        real = players.play("discriminator", batch.fixed * seen, warped * seen)
-        made = players.play("discriminator", synthesised * seen, warped * seen)
+            synthesised = players.play("generator", v.warped)
+        real = players.play("discriminator", v.fixed * v.seen, v.warped * v.seen)
+        made = players.play("discriminator", synthesised * v.seen, v.warped * v.seen)
         return {"adversarial": discriminator_loss(real, made, losses.adversarial)}
 
-    return players.learn("discriminator", terms, batches, {"adversarial": 1.0})
+    return players.learn("discriminator", terms, views, {"adversarial": 1.0})
 
 
-def step_generator(players: Players, batches: Sequence[Batch], losses: LossConfig) -> dict[str, float]:
+def step_generator(players: Players, views: Sequence[View], losses: LossConfig) -> dict[str, float]:
     """G learns to look like the fixed image without moving the edges of the warped one."""
     weights = losses.generator.model_dump()
 
-    def terms(batch: Batch) -> Terms:
-        with torch.no_grad():
-            warped, seen = transformed(players, batch)
-        synthesised = players.play("generator", warped)
-        found = {"l1": l1_loss(synthesised, batch.fixed, mask=seen)}
+    def terms(v: View) -> Terms:
+        synthesised = players.play("generator", v.warped)
+        found = {"l1": l1_loss(synthesised, v.fixed, mask=v.seen)}
         if weights["adversarial"]:
-            score = players.play("discriminator", synthesised * seen, warped * seen)
+            score = players.play("discriminator", synthesised * v.seen, v.warped * v.seen)
             found["adversarial"] = generator_loss(score, losses.adversarial)
         if weights["lg"]:
-            found["lg"] = local_gradient_loss(synthesised, warped, size=losses.window, mask=seen)
+            found["lg"] = local_gradient_loss(synthesised, v.warped, size=losses.window, mask=v.seen)
         return found
 
-    return players.learn("generator", terms, batches, weights)
+    return players.learn("generator", terms, views, weights)
 
 
 def step_transformation(players: Players, batches: Sequence[Batch], losses: LossConfig) -> dict[str, float]:
@@ -95,9 +105,11 @@ def step_transformation(players: Players, batches: Sequence[Batch], losses: Loss
     return players.learn("transformation", terms, batches, weights.model_dump())
 
 
-def transformed(players: Players, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(F(phi), where both images are seen), each (B, 1, *spatial), with phi from T."""
-    return _warped(batch, players.play("transformation", batch.fixed, batch.moving))
+@torch.no_grad()
+def view(players: Players, batch: Batch) -> View:
+    """The pair after T as it stands."""
+    players.transformation.eval()
+    return View(batch.fixed, *_warped(batch, players.play("transformation", batch.fixed, batch.moving)))
 
 
 def _warped(batch: Batch, displacement: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +137,7 @@ def _truth(batch: Batch, displacement: Tensor, weights: TransformationWeights) -
     found = {}
     if weights.truth and batch.known is not None:
         off = remaining(displacement, batch.known).square().sum(1, keepdim=True)
-        found["truth"] = weighted_mean(off, batch.fixed_valid, None)
+        found["truth"] = weighted_mean(off, batch.tissue, None)
     if weights.dice and batch.fixed_labels is not None and batch.moving_labels is not None:
         found["dice"] = _overlap_loss(batch.fixed_labels, batch.moving_labels, displacement, batch.seeds)
     return found

@@ -19,7 +19,7 @@ from deformgan.training.players import Players
 def validate(players: Players, batches: Sequence[Batch], spacing_mm: float) -> dict[str, float]:
     """Means over the held-out pairs, before and after T: distance to the truth (mm), Dice, MI loss; folding, SD log J.
 
-    The distance is taken over what both images show, where a planted warp is the truth.
+    The distance is taken over the tissue that both images show, where a planted warp is the truth.
     """
     rows = [_measured(players, batch.to(players.accelerator.device), spacing_mm) for batch in batches]
     names = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
@@ -41,7 +41,7 @@ def _measured(players: Players, batch: Batch, spacing_mm: float) -> dict[str, fl
     still = torch.zeros_like(displacement)
     found: dict[str, float] = {}
     for end, u in (("_before", still), ("", displacement)):
-        seen = warp(batch.moving_valid, u) * batch.fixed_valid * (batch.fixed > 0)
+        seen = warp(batch.moving_valid, u) * batch.tissue
         if batch.known is not None:
             distance = spacing_mm * remaining(u, batch.known).norm(dim=1, keepdim=True)
             found["tre_mm" + end] = float((distance * seen).sum() / seen.sum().clamp_min(1))

@@ -7,7 +7,7 @@ from deformgan.training.batches import Source
 from deformgan.training.loop import accelerator_for
 from deformgan.training.pictures import prepare_pairs
 from deformgan.training.players import ROLES, Players, TrainingError
-from deformgan.training.steps import step_discriminator, step_generator, step_transformation, train_step
+from deformgan.training.steps import step_discriminator, step_generator, step_transformation, train_step, view
 
 STEPS = {
     "discriminator": step_discriminator,
@@ -28,7 +28,8 @@ def game(experiment):
 def test_while_one_learns_the_others_stand_still(game, role):
     config, players, batches = game
     before = {r: copy.deepcopy(players.network(r).state_dict()) for r in ROLES}
-    STEPS[role](players, batches, config.loss)
+    seen = batches if role == "transformation" else [view(players, b) for b in batches]
+    STEPS[role](players, seen, config.loss)
     for other in ROLES:
         network = players.network(other)
         changed = [k for k, v in network.state_dict().items() if not torch.equal(v, before[other][k])]
@@ -49,6 +50,12 @@ def test_the_order_is_d_then_g_then_t(game, monkeypatch):
     assert order == ["discriminator", "generator", "transformation"]
     assert set(found["g"]) == {"adversarial", "l1", "lg"}
     assert set(found["t"]) == {"smooth", "lcc", "lg", "truth", "dice"}
+
+
+def test_d_and_g_rest_where_t_does_not_listen(game):
+    config, players, batches = game
+    deaf = config.loss.model_copy(update={"transformation": config.loss.transformation.model_copy(update={"lcc": 0.0})})
+    assert set(train_step(players, batches, deaf)) == {"t"}
 
 
 def test_generated_pairs_train_t_alone(experiment):
@@ -80,11 +87,12 @@ def test_accumulated_parts_are_one_batch(experiment):
 def test_g_is_held_to_the_edges_of_the_warped_image(game):
     """With mu, G's output keeps the edges of its input; the loss says so by a number between 0 and 1."""
     config, players, batches = game
+    views = [view(players, b) for b in batches]
     for _ in range(5):
-        step_generator(players, batches, config.loss)
-    first = step_generator(players, batches, config.loss)["lg"]
+        step_generator(players, views, config.loss)
+    first = step_generator(players, views, config.loss)["lg"]
     for _ in range(40):
-        last = step_generator(players, batches, config.loss)["lg"]
+        last = step_generator(players, views, config.loss)["lg"]
     assert 0 <= last < first < 1
 
 
@@ -93,7 +101,7 @@ def test_a_loss_that_is_not_finite_is_named(game):
     with torch.no_grad():
         players.generator.last.weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"'l1' of the generator network became nan"):
-        step_generator(players, batches, config.loss)
+        step_generator(players, [view(players, b) for b in batches], config.loss)
 
 
 def test_half_precision_moves_the_answer_little(experiment):

@@ -1,14 +1,16 @@
-"""Accuracy on cases with a known truth: accuracy.py CASES_DIR [CASE ...] [--presets default,fast] [--out LINES]
+"""Accuracy on cases with a known truth: accuracy.py CASES_DIR [CASE ...] [--way NAME=OPTIONS ...] [--out LINES]
 
 A case is a folder with fixed.nii.gz, moving.nii.gz, fixed_mask.nii.gz and either truth.npy (phi(x) - x in mm, LPS,
-on the fixed grid, (Z, Y, X, 3)) or fixed_labels.nii.gz and moving_labels.nii.gz. Each is registered by the command in
-a process of its own; SimpleITK reads the transform, which is compared with the truth. One JSON line a case; cases that
-the file holds already are not run again. `--table` prints the lines as Markdown instead.
+on the fixed grid, (Z, Y, X, 3)) or fixed_labels.nii.gz and moving_labels.nii.gz, or both. Each is registered in every
+way that is named (--way "T alone=--model runs/brain --no-refine"; the defaults unless told) by the command in a process
+of its own; SimpleITK reads the transform, which is compared with the truth. One JSON line a case; cases that the file
+holds already are not run again. `--table` prints the lines as Markdown, `--medians` those of each way over all cases.
 """
 
 import argparse
 import json
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,14 +23,14 @@ import SimpleITK as sitk
 COMMAND = Path(sys.executable).with_name("deformgan")
 
 
-def run(case: Path, preset: str) -> dict:
+def run(case: Path, way: str, options: list[str]) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"
         names = ["--fixed", case / "fixed.nii.gz", "--moving", case / "moving.nii.gz", "--out", out]
         begin = time.perf_counter()
-        done = subprocess.run([COMMAND, "register", *names, "--preset", preset, "-q"], capture_output=True, text=True)
+        done = subprocess.run([COMMAND, "register", *names, *options, "-q"], capture_output=True, text=True)
         wall = time.perf_counter() - begin
-        row = {"case": case.name, "preset": preset, "wall_s": round(wall, 2)}
+        row = {"case": case.name, "way": way, "wall_s": round(wall, 2)}
         if done.returncode:
             return row | {"error": done.stderr.strip()[-200:]}
         result = json.loads((out / "result.json").read_text())
@@ -50,7 +52,7 @@ def scored(case: Path, transform: sitk.Transform) -> dict:
         for name, error in (("before", truth), ("tre", found[mask] - truth)):
             e = np.linalg.norm(error, axis=-1)
             row |= {f"{name}_mean": e.mean(), f"{name}_median": np.median(e), f"{name}_p95": np.percentile(e, 95)}
-    else:
+    if (case / "fixed_labels.nii.gz").exists():
         row |= {"before_dice": dice(case, sitk.Transform(3, sitk.sitkIdentity)), "dice": dice(case, transform)}
     return {k: round(float(v), 4) for k, v in row.items()}
 
@@ -69,22 +71,44 @@ def dice(case: Path, transform: sitk.Transform) -> float:
 def table(rows: list[dict]) -> str:
     """Markdown: one line a patient or pair, its seeds between slashes."""
     groups: dict[tuple[str, str], list[dict]] = {}
-    for r in sorted(rows, key=lambda r: (r["preset"], r["case"])):
-        groups.setdefault((r["preset"], r["case"].split("_s")[0]), []).append(r)
+    for r in sorted(rows, key=lambda r: (r["way"], r["case"])):
+        groups.setdefault((r["way"], r["case"].split("_s")[0]), []).append(r)
     lines = []
-    for (preset, name), seeds in groups.items():
+    for (way, name), seeds in groups.items():
         if wrong := [r["error"] for r in seeds if "error" in r]:
-            lines.append(f"| {name} | {preset} | {wrong[0]} |" + " |" * 7)
+            lines.append(f"| {name} | {way} | {wrong[0]} |" + " |" * 7)
             continue
         quality = DISTANCES if "tre_median" in seeds[0] else OVERLAPS
         cells = [" / ".join(f"{r[key]:{form}}" for r in seeds) if key else "" for key, form in (*quality, *ALWAYS)]
         kept = " / ".join(sorted({r["kept"] for r in seeds}))
-        lines.append("| " + " | ".join([name, preset, *cells, kept]) + " |")
+        lines.append("| " + " | ".join([name, way, *cells, kept]) + " |")
     return "\n".join([HEAD, *lines])
 
 
+def medians(rows: list[dict]) -> str:
+    """Markdown: each way's medians over the cases that all ways have done."""
+    ways = list(dict.fromkeys(r["way"] for r in rows))
+    done = {r["case"] for r in rows if "error" not in r}
+    done &= set.intersection(*({r["case"] for r in rows if r["way"] == way and "error" not in r} for way in ways))
+    keys = [k for k in MEDIANS if all(k in r for r in rows if r["case"] in done)]
+    lines = ["| way | cases | " + " | ".join(MEDIANS[k] for k in keys) + " |", "| --- " * (2 + len(keys)) + "|"]
+    for way in ways:
+        cells = [f"{np.median([r[k] for r in rows if r['way'] == way and r['case'] in done]):.3g}" for k in keys]
+        lines.append(f"| {way} | {len(done)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+MEDIANS = {
+    "tre_mean": "TRE mean, mm",
+    "tre_median": "median",
+    "tre_p95": "p95",
+    "dice": "Dice",
+    "folding_percent": "folds %",
+    "sd_log_j": "SD log J",
+    "wall_s": "s",
+}
 COLUMNS = (
-    *("case", "preset", "median before, mm (or Dice)", "median (or Dice)", "mean", "p95 before", "p95"),
+    *("case", "way", "median before, mm (or Dice)", "median (or Dice)", "mean", "p95 before", "p95"),
     *("folds %", "SD log J", "s", "kept"),
 )
 HEAD = "| " + " | ".join(COLUMNS) + " |\n" + "| --- " * len(COLUMNS) + "|"
@@ -97,20 +121,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
     parser.add_argument("cases", nargs="*")
-    parser.add_argument("--presets", default="default")
+    parser.add_argument("--way", action="append", default=[], metavar="NAME=OPTIONS")
     parser.add_argument("--out", type=Path, default=Path("benchmark-work/accuracy.jsonl"))
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--medians", action="store_true")
     args = parser.parse_args()
     rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     if args.table:
         print(table(rows))
         return
+    if args.medians:
+        print(medians(rows))
+        return
+    ways = {name: shlex.split(options) for name, _, options in (w.partition("=") for w in args.way or ["default="])}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    known = {(r["case"], r["preset"]) for r in rows}
+    known = {(r["case"], r["way"]) for r in rows}
     for name in args.cases or sorted(p.name for p in args.root.iterdir() if (p / "fixed.nii.gz").exists()):
-        for preset in args.presets.split(","):
-            if (name, preset) not in known:
-                row = run(args.root / name, preset)
+        for way, options in ways.items():
+            if (name, way) not in known:
+                row = run(args.root / name, way, options)
                 with args.out.open("a") as lines:
                     lines.write(json.dumps(row) + "\n")
                 print(json.dumps({k: v for k, v in row.items() if k not in ("timings_s", "similarity")}), flush=True)
