@@ -310,3 +310,23 @@ def _line_of(node: Any, keys: list[str]) -> int:
 def dump_config(config: TrainConfig) -> str:
     """The whole configuration, defaults included, as YAML."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def read_dumped(path: Path) -> TrainConfig:
+    """What `dump_config` wrote; keys that it did not know yet have their defaults.  Raises InputError."""
+    try:
+        return TrainConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise InputError(f"{path}: cannot be read as the configuration of a run") from error
+
+
+def differing_keys(a: BaseModel, b: BaseModel, within: str = "") -> list[str]:
+    """The keys, dots between, whose values are not the same in two models of one kind."""
+    found: list[str] = []
+    for name in type(a).model_fields:
+        one, other, key = getattr(a, name), getattr(b, name), f"{within}{name}"
+        if isinstance(one, BaseModel):
+            found += differing_keys(one, other, f"{key}.")
+        elif one != other:
+            found.append(key)
+    return found

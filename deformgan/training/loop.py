@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from deformgan.config import TrainConfig, dump_config
+from deformgan.config import TrainConfig, differing_keys, dump_config, read_dumped
 from deformgan.errors import InputError, OutputError
 from deformgan.registration.models import FILE, save_model
 from deformgan.registration.progress import Progress, Show, silent
@@ -127,8 +127,8 @@ def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
     if resume:
         if not there.exists():
             raise InputError(f"{folder}: no run to resume; leave --resume out to begin one")
-        if there.read_text(encoding="utf-8") != dump_config(config):
-            raise InputError(f"{there} differs from the configuration given; resume with that file, or begin anew")
+        if keys := differing_keys(read_dumped(there), config):
+            raise InputError(f"{there}: the run began with another {', '.join(keys)}; resume as it was, or begin anew")
         forget_half_written(folder)
         return
     if there.exists():

@@ -124,8 +124,9 @@ def test_a_second_run_does_not_overwrite_the_first(whole):
 
 
 def test_resume_refuses_another_configuration(whole, experiment):
-    other = whole[0].model_copy(update={"seed": 7})
-    with pytest.raises(InputError, match="differs"):
+    rates = whole[0].optimiser.model_copy(update={"clip": 2.0})
+    other = whole[0].model_copy(update={"seed": 7, "optimiser": rates})
+    with pytest.raises(InputError, match=r"config.yaml: the run began with another seed, optimiser.clip; resume"):
         train(other, resume=True)
     with pytest.raises(InputError, match="no run to resume"):
         train(experiment("none"), resume=True)
