@@ -16,7 +16,7 @@ Weight = Annotated[float, Field(ge=0, lt=float("inf"))]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, lt=float("inf"))]
 Channels = Annotated[tuple[Count, ...], Field(min_length=2, max_length=8)]
-Modality = Literal["auto", "ct", "mr"]
+Window = Annotated[int, Field(ge=3, le=31)]
 
 
 class Frozen(BaseModel):
@@ -151,17 +151,19 @@ class GeneratorWeights(Frozen):
 
 
 class LossConfig(Frozen):
-    """window: voxels of LCC and LG, n of the paper."""
+    """window, lcc_window: voxels along each side of LG (n of the paper) and of LCC."""
 
     adversarial: Literal["least_squares", "logistic", "hinge"] = "least_squares"
-    window: Annotated[int, Field(ge=3, le=31)] = 7
+    window: Window = 7
+    lcc_window: Window = 7
     transformation: TransformationWeights = TransformationWeights()
     generator: GeneratorWeights = GeneratorWeights()
 
     @model_validator(mode="after")
     def _odd(self) -> LossConfig:
-        if self.window % 2 == 0:
-            raise ValueError(f"window must be odd, got {self.window}")
+        for name in ("window", "lcc_window"):
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name} must be odd, got {getattr(self, name)}")
         return self
 
 

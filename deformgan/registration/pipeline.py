@@ -107,17 +107,14 @@ def _deformable(
     levels: Sequence[tuple[float, int]] = PRESETS[options.preset].levels
     predictions = [predict(model, fixed, moving, matrix) for model in models]
     transforms = [field.then(matrix) for field in predictions]
-    best: int | None = 0
-    if options.model is None:
-        best = None
-    elif options.model == AUTO:
+    best = 0 if models else -1
+    if options.model == AUTO:
         scores = [measure.of_registration(t) for t in (Transform((Affine(matrix),)), *transforms)]
         best = int(np.argmax(scores)) - 1
         if best < 0:
-            best = None
             doubts.append("none of the models that ship betters the affine map of this pair; went on without")
     start: Field | None = None
-    if best is not None:
+    if best >= 0:
         start, levels = predictions[best], left_to_refine(levels, models[best])
         found["model"] = transforms[best]
     if options.refine or start is None:

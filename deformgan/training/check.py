@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,27 +11,28 @@ from torch import Tensor, nn
 from deformgan.config import TrainConfig
 from deformgan.io.pairs import read_manifest
 from deformgan.training.pictures import found_files
-from deformgan.training.players import Role, build_networks
+from deformgan.training.players import build_networks
 
 BYTES = {"no": 4, "bf16": 2}  # of an activation
+RECOMPUTED = 0.3  # share of the activations that are kept where the others are computed again
 STATES = 4  # arrays of a weight's size: itself, its gradient, Adam's two moments
 
 
 def describe(config: TrainConfig) -> list[str]:
     """One line each: data, networks, memory.  Raises InputError for data that are not there."""
     lines = [_pairs(config)]
-    parameters, activations = {}, {}
-    for role, network in build_networks(config).items():
-        parameters[role] = sum(p.numel() for p in network.parameters())
-        activations[role] = _activations(network.to("meta"), _inputs(role, config))
-        lines.append(f"{role}: {parameters[role] / 1e6:.2f} million weights")
-    width = BYTES[config.training.precision]
-    share = max(1, config.training.batch // config.training.accumulate)
-    saved = {r: width * n * (0.3 if getattr(config, r, None) and getattr(getattr(config, r), "recompute", False) else 1)
-             for r, n in activations.items()}  # fmt: skip
-    saved["transformation"] += 4 * _matching_numbers(config)
+    weights, networks = 0, build_networks(config)
+    for role, network in networks.items():
+        count = sum(p.numel() for p in network.parameters())
+        weights += count
+        lines.append(f"{role}: {count / 1e6:.2f} million weights")
+    image = torch.empty(1, 1, *config.data.shape, device="meta")
+    t, g = config.transformation, config.generator
     # The step of T keeps what T and G computed; it is the dearest of the three.
-    total = share * (saved["transformation"] + saved["generator"]) + 4 * STATES * sum(parameters.values())
+    kept = _activations(networks["transformation"], (image, image)) * (RECOMPUTED if t.recompute else 1)
+    kept += _activations(networks["generator"], (image,)) * (RECOMPUTED if g.recompute else 1)
+    share = max(1, config.training.batch // config.training.accumulate)
+    total = share * (BYTES[config.training.precision] * kept + 4 * _matching_numbers(config)) + 4 * STATES * weights
     shape = " x ".join(map(str, config.data.shape))
     lines.append(
         f"memory: about {total / 2**30:.2f} GiB for {share} pair(s) at once of {shape} voxels of "
@@ -40,12 +42,10 @@ def describe(config: TrainConfig) -> list[str]:
 
 
 def _matching_numbers(config: TrainConfig) -> int:
-    """Of the matching volume of a pair, which is held about three times over."""
+    """Of the matching volumes of a pair; each is held about three times over."""
     t = config.transformation
-    cells = 1
-    for n in config.data.shape:
-        cells *= -(-n // 2)
-    return 3 * cells * (2 * t.matching + 1) ** 3 if t.half and t.matching else 0
+    cells = math.prod(-(-n // 2) for n in config.data.shape)
+    return 3 * t.passes * cells * (2 * t.matching + 1) ** 3 if t.matching else 0
 
 
 def _pairs(config: TrainConfig) -> str:
@@ -63,14 +63,10 @@ def _pairs(config: TrainConfig) -> str:
     return "data: " + ", ".join(part for part in (text, made) if part)
 
 
-def _inputs(role: Role, config: TrainConfig) -> Sequence[Tensor]:
-    image = torch.empty(1, 1, *config.data.shape, device="meta")
-    return (image,) if role == "generator" else (image, image)
-
-
 def _activations(network: nn.Module, inputs: Sequence[Tensor]) -> int:
     """Numbers that the convolutions and rectifiers of one pass produce."""
     total = 0
+    network.to("meta")
 
     def count(module: nn.Module, args: object, out: Tensor) -> None:
         nonlocal total

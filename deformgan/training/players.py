@@ -49,7 +49,7 @@ class Players:
         """New networks; the same seed makes the same weights."""
         networks = build_networks(config)
         if config.start is not None:
-            _begin_with(networks, config.start)
+            start_with(networks, config.start)
         for network in networks.values():
             network.to(accelerator.device)
         rates = config.optimiser
@@ -131,7 +131,7 @@ def build_networks(config: TrainConfig) -> dict[Role, nn.Module]:
         }
 
 
-def _begin_with(networks: Mapping[Role, nn.Module], name: str) -> None:
+def start_with(networks: Mapping[Role, nn.Module], name: str) -> None:
     """Load a model's weights.  Raises InputError where a network's sizes differ."""
     tensors = load_model(name).tensors
     for role, network in networks.items():

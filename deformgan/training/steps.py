@@ -122,12 +122,12 @@ def _warped(batch: Batch, displacement: Tensor) -> tuple[Tensor, Tensor]:
 def _similarity(players: Players, batch: Batch, warped: Tensor, seen: Tensor, losses: LossConfig) -> dict[str, Tensor]:
     """LCC of R and F', and what is asked for of R and F(phi)."""
     weights, found = losses.transformation.model_dump(), {}
-    options = Options(window=losses.window)
     if weights["lcc"]:
-        term = Objective({"lcc": 1.0}, batch.fixed, options=options)
+        term = Objective({"lcc": 1.0}, batch.fixed, options=Options(window=losses.lcc_window))
         found["lcc"] = term(players.play("generator", warped), seen)[0]
     for name, similarity in DIRECT.items():
         if weights[name]:
+            options = Options(window=losses.lcc_window if similarity == "lcc" else losses.window)
             found[name] = Objective({similarity: 1.0}, batch.fixed, options=options)(warped, seen)[0]
     return found
 
