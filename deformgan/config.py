@@ -28,8 +28,9 @@ class Frozen(BaseModel):
 class AugmentationConfig(Frozen):
     """What is done to a training pair, each with a random strength up to the one named.
 
-    Random smooth warps are those of `motion_mm` (largest displacement) and `smoothness_mm` (Gaussian sigma of the
-    velocity), after an affine of `rotation` degrees, `shift_mm` and `scale` (a share): what an affine stage leaves.
+    Random smooth warps are those of `motion_mm` (largest displacement) and `smoothness_mm` (largest Gaussian sigma of
+    the velocity; the smallest is 0.4 of it), after an affine of `rotation` degrees, `shift_mm` and `scale` (a share):
+    what an affine stage leaves.
     """
 
     motion_mm: Weight = 10.0

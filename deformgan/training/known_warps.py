@@ -13,6 +13,7 @@ from deformgan.spatial.warp import voxel_indices
 
 NODES = 2.0  # of the coarse lattice in a sigma
 LEAST_STRENGTH = 0.2  # of a warp, as a share of the largest
+LEAST_SMOOTHNESS = 0.4  # likewise; bodies differ at many scales
 
 
 def random_warp(shape: tuple[int, ...], spacing_mm: float, config: AugmentationConfig, rng: torch.Generator) -> Tensor:
@@ -20,8 +21,10 @@ def random_warp(shape: tuple[int, ...], spacing_mm: float, config: AugmentationC
 
     A diffeomorphism, the flow of a smooth random velocity, and then an affine map about the grid's centre.
     """
-    strength = LEAST_STRENGTH + (1 - LEAST_STRENGTH) * float(torch.rand((), generator=rng))
-    smooth = _smooth_field(shape, 3, config.smoothness_mm / spacing_mm, rng)
+    strength, smoothness = (
+        least + (1 - least) * float(torch.rand((), generator=rng)) for least in (LEAST_STRENGTH, LEAST_SMOOTHNESS)
+    )
+    smooth = _smooth_field(shape, 3, smoothness * config.smoothness_mm / spacing_mm, rng)
     longest = smooth.square().sum(1).max().sqrt().clamp_min(1e-6)
     flow = exponential(smooth * (strength * config.motion_mm / spacing_mm / longest))
     return _moved_by_affine(flow, spacing_mm, config, rng)

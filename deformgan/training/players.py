@@ -132,11 +132,14 @@ def build_networks(config: TrainConfig) -> dict[Role, nn.Module]:
 
 
 def start_with(networks: Mapping[Role, nn.Module], name: str) -> None:
-    """Load a model's weights.  Raises InputError where a network's sizes differ."""
+    """Load a model's weights; a network that it lacks stays as it is.  Raises InputError where sizes differ."""
     tensors = load_model(name).tensors
     for role, network in networks.items():
+        own = under(tensors, f"{role}.")
+        if not own:
+            continue
         try:
-            network.load_state_dict(under(tensors, f"{role}."))
+            network.load_state_dict(own)
         except RuntimeError as error:
             raise InputError(f"start: {name}: its {role} network is not of the configured size") from error
 
