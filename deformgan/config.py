@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -88,10 +89,7 @@ class GeneratedConfig(Frozen):
 
 
 class TransformationConfig(Frozen):
-    """T.  channels: fine to coarse.  matching: radius of the matching volume, in voxels; 0 = none.
-
-    passes: how often the moving image, warped by what was found so far, is looked at.
-    """
+    """T, see its class.  channels: fine to coarse.  matching: radius, voxels; 0 = none.  passes: looks at the pair."""
 
     channels: Channels = (16, 32, 32, 32, 32)
     output: Literal["velocity", "displacement"] = "velocity"
@@ -282,8 +280,6 @@ def _one_line(path: Path, tree: Any, error: ValidationError) -> str:
 
 
 def _near(keys: list[str]) -> str:
-    import difflib
-
     model: Any = TrainConfig
     for key in keys[:-1]:
         model = model.model_fields[key].annotation
@@ -321,15 +317,3 @@ def read_dumped(path: Path) -> TrainConfig:
         return TrainConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         raise InputError(f"{path}: cannot be read as the configuration of a run") from error
-
-
-def differing_keys(a: BaseModel, b: BaseModel, within: str = "") -> list[str]:
-    """The keys, dots between, whose values are not the same in two models of one kind."""
-    found: list[str] = []
-    for name in type(a).model_fields:
-        one, other, key = getattr(a, name), getattr(b, name), f"{within}{name}"
-        if isinstance(one, BaseModel):
-            found += differing_keys(one, other, f"{key}.")
-        elif one != other:
-            found.append(key)
-    return found

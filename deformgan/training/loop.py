@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from deformgan.config import TrainConfig, differing_keys, dump_config, read_dumped
+from deformgan.config import TrainConfig, dump_config, read_dumped
 from deformgan.errors import InputError, OutputError
 from deformgan.registration.models import FILE, save_model
 from deformgan.registration.progress import Progress, Show, silent
@@ -127,7 +129,7 @@ def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
     if resume:
         if not there.exists():
             raise InputError(f"{folder}: no run to resume; leave --resume out to begin one")
-        if keys := differing_keys(read_dumped(there), config):
+        if keys := _differing(read_dumped(there).model_dump(), config.model_dump()):
             raise InputError(f"{there}: the run began with another {', '.join(keys)}; resume as it was, or begin anew")
         forget_half_written(folder)
         return
@@ -138,6 +140,18 @@ def _claim(folder: Path, config: TrainConfig, *, resume: bool) -> None:
         there.write_text(dump_config(config), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _differing(a: Mapping[str, Any], b: Mapping[str, Any], within: str = "") -> list[str]:
+    """The keys, dots between, whose values are not the same."""
+    found: list[str] = []
+    for name, one in a.items():
+        other, key = b[name], f"{within}{name}"
+        if isinstance(one, Mapping):
+            found += _differing(one, other, f"{key}.")
+        elif one != other:
+            found.append(key)
+    return found
 
 
 def forget(folder: Path) -> None:
