@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deformgan.io.tensor_files import ENDING
 from deformgan.registration.models import SHIPPED, load_model, save_model
+from deformgan.training.steps import asks_for_generator
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
         }
     )
     learned = {"transformation."}
-    if generated.share < 1 and config.loss.transformation.lcc:  # else G and D are as they began
+    if generated.share < 1 and asks_for_generator(config.loss):
         learned |= {"generator.", "discriminator."}
     tensors = {k: t for k, t in model.tensors.items() if k.startswith(tuple(learned))}
     SHIPPED.mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,6 @@ import typer
 
 from deformgan.cli.progress import show_progress
 from deformgan.errors import InputError
-from deformgan.io.pairs import PairFiles
 
 METHODS = ("direct", "gan")
 
@@ -83,10 +83,12 @@ def register(
     folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
     from deformgan.registration.pipeline import register_files
 
-    with show_progress(quiet) as progress, TemporaryDirectory(prefix="deformgan-") as scratch:
+    with show_progress(quiet) as progress, ExitStack() as stack:
         if method == "gan":
+            from deformgan.io.pairs import PairFiles
             from deformgan.training.single_pair import train_on_pair
 
+            scratch = stack.enter_context(TemporaryDirectory(prefix="deformgan-"))
             files = PairFiles(fixed, moving, fixed_mask or "", moving_mask or "")
             run = train_on_pair(files, Path(scratch), start=model, steps=gan_steps, options=options, show=progress)
             options = replace(options, model=str(run))

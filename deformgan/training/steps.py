@@ -48,7 +48,7 @@ def train_step(players: Players, batches: Sequence[Batch], losses: LossConfig) -
 
     T learns alone on generated pairs, whose contrasts mean nothing, and where no loss of T asks for G.
     """
-    if batches[0].generated or not losses.transformation.lcc:
+    if batches[0].generated or not asks_for_generator(losses):
         return {"t": step_transformation(players, batches, losses)}
     views = [view(players, batch) for batch in batches]  # of both steps: T stands still in either
     return {
@@ -56,6 +56,11 @@ def train_step(players: Players, batches: Sequence[Batch], losses: LossConfig) -
         "g": step_generator(players, views, losses),
         "t": step_transformation(players, batches, losses),
     }
+
+
+def asks_for_generator(losses: LossConfig) -> bool:
+    """Whether T learns from what G makes; else G and D are left as they began."""
+    return losses.transformation.lcc > 0
 
 
 def step_discriminator(players: Players, views: Sequence[View], losses: LossConfig) -> dict[str, float]:
@@ -94,7 +99,7 @@ def step_transformation(players: Players, batches: Sequence[Batch], losses: Loss
 
     def terms(batch: Batch) -> Terms:
         displacement = players.play("transformation", batch.fixed, batch.moving)
-        warped, seen = _warped(batch, displacement)
+        warped, seen = warped_by(batch, displacement)
         found = {"smooth": diffusion_loss(displacement)}
         if weights.folding:
             found["folding"] = folding_loss(displacement)
@@ -109,10 +114,11 @@ def step_transformation(players: Players, batches: Sequence[Batch], losses: Loss
 def view(players: Players, batch: Batch) -> View:
     """The pair after T as it stands."""
     players.transformation.eval()
-    return View(batch.fixed, *_warped(batch, players.play("transformation", batch.fixed, batch.moving)))
+    return View(batch.fixed, *warped_by(batch, players.play("transformation", batch.fixed, batch.moving)))
 
 
-def _warped(batch: Batch, displacement: Tensor) -> tuple[Tensor, Tensor]:
+def warped_by(batch: Batch, displacement: Tensor) -> tuple[Tensor, Tensor]:
+    """(F(phi), 1 where both images show something), each (B, 1, *spatial)."""
     warped = warp(batch.moving, displacement)
     with torch.no_grad():
         seen = (warp(batch.moving_valid, displacement) > 0.5).float() * batch.fixed_valid

@@ -21,13 +21,13 @@ from deformgan.config import TrainConfig, load_config
 from deformgan.io.geometry import Geometry
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.deformable import Settings, carry, deform
-from deformgan.spatial.warp import warp
 from deformgan.training.batches import Batch, Source
 from deformgan.training.history import read_history
 from deformgan.training.known_warps import remaining
 from deformgan.training.loop import CONFIG, train
 from deformgan.training.pictures import prepare_pairs
 from deformgan.training.players import ROLES, build_networks, start_with
+from deformgan.training.steps import asks_for_generator, warped_by
 
 VARIANTS: dict[str, dict] = {
     "all": {},
@@ -58,10 +58,10 @@ def whole(config: TrainConfig) -> bool:
 def moved_by_g(networks: dict, batch: Batch, spacing_mm: float) -> tuple[float, float]:
     """(mm, share): see the head of this file."""
     u = networks["transformation"](batch.fixed, batch.moving)
-    warped = warp(batch.moving, u)
+    warped, seen = warped_by(batch, u)
+    seen = seen * batch.tissue
     made = networks["generator"](warped).clamp(0, 1)
     geometry = Geometry.from_matrix(np.diag([spacing_mm] * 3 + [1.0]), made.shape[:1:-1])
-    seen = (warp(batch.moving_valid, u) > 0.5).float() * batch.tissue
     pair = [Appearance(image, geometry, batch.tissue, None, False) for image in (made, warped)]
     with torch.enable_grad():
         found = deform(*pair, np.eye(4), {"lg": 1.0}, Settings(window=7), [(spacing_mm, STEPS)])
@@ -96,8 +96,8 @@ def table(runs: dict[str, TrainConfig]) -> str:
     for name, config in runs.items():
         if whole(config):
             f = figures(config)
-            listens = config.loss.transformation.lcc > 0  # else G was never trained
-            moves = f"{f['moved_mm']:.2f} | {f['towards']:.2f}" if listens else " | "
+            trained = asks_for_generator(config.loss)
+            moves = f"{f['moved_mm']:.2f} | {f['towards']:.2f}" if trained else " | "
             lines.append(
                 f"| {name} | {f['tre_mm_before']:.2f} | {f['tre_mm']:.2f} | {f['folding_percent']:.3f} | "
                 f"{f['sd_log_jacobian']:.3f} | {moves} |"

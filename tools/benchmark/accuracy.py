@@ -88,8 +88,7 @@ def table(rows: list[dict]) -> str:
 def medians(rows: list[dict]) -> str:
     """Markdown: each way's medians over the cases that all ways have done."""
     ways = list(dict.fromkeys(r["way"] for r in rows))
-    done = {r["case"] for r in rows if "error" not in r}
-    done &= set.intersection(*({r["case"] for r in rows if r["way"] == way and "error" not in r} for way in ways))
+    done = set.intersection(*({r["case"] for r in rows if r["way"] == way and "error" not in r} for way in ways))
     keys = [k for k in MEDIANS if all(k in r for r in rows if r["case"] in done)]
     lines = ["| way | cases | " + " | ".join(MEDIANS[k] for k in keys) + " |", "| --- " * (2 + len(keys)) + "|"]
     for way in ways:
