@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from deformgan.cli.process import keep_freed_memory
 from deformgan.cli.progress import show_progress
 from deformgan.errors import InputError
 
@@ -80,6 +81,7 @@ def register(
         threads=threads,
         seed=seed,
     )
+    keep_freed_memory()
     folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
     from deformgan.registration.pipeline import register_files
 

@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from deformgan.kernels.spans import Spans, whole
+
 Float = NDArray[np.float32]
 Weights = tuple[NDArray[np.int32], NDArray[np.float32]]
 
@@ -27,26 +29,31 @@ def lattice_weights(size: int, nodes: int, factor: float) -> Weights:
 
 
 def adjoint(
-    gradient: Float, factors: tuple[int, int, int], shape: tuple[int, int, int], weight: Float | None = None
+    gradient: Float,
+    factors: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    weight: Float | None = None,
+    spans: Spans | None = None,
 ) -> Float:
     """Gradient by the lattice, (3, z, y, x) = `shape` nodes, from the dense one (3, Z, Y, X): the exact adjoint.
 
     weight: (Z, Y, X) or None; multiplies all three components on the way (the derivative by the warped image).
+    spans: where the gradient is not zero; what it holds elsewhere is not read.
     """
     size = gradient.shape[1:]
-    if size == tuple(shape) and tuple(factors) == (1, 1, 1):
+    if size == tuple(shape) and tuple(factors) == (1, 1, 1) and spans is None:
         return gradient.copy() if weight is None else gradient * weight
     along = [lattice_weights(n, m, f) for n, m, f in zip(size, shape, factors, strict=True)]
     scale = np.empty((0, 0, 0), np.float32) if weight is None else weight
     planes = np.empty((3, size[0], shape[1], shape[2]), np.float32)
-    _gather_planes(gradient, scale, along[1], along[2], planes)
+    _gather_planes(gradient, scale, whole(size) if spans is None else spans, along[1], along[2], planes)
     out = np.empty((3, *shape), np.float32)
     _gather_depth(planes, along[0], out)
     return out
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _gather_planes(gradient, scale, at_y, at_x, planes):
+def _gather_planes(gradient, scale, spans, at_y, at_x, planes):
     """Adjoint along y and x of every plane; `scale` multiplies on the way unless it is empty."""
     height, width = gradient.shape[2:]
     nodes_y, nodes_x = planes.shape[2:]
@@ -59,7 +66,7 @@ def _gather_planes(gradient, scale, at_y, at_x, planes):
             rows[:] = np.float32(0)
             for y in range(height):
                 k, b = index_y[y], weight_y[y]
-                for x in range(width):
+                for x in range(spans[z, y, 0], spans[z, y, 1]):
                     g = gradient[c, z, y, x] * scale[z, y, x] if scale.shape[0] > 0 else gradient[c, z, y, x]
                     rows[k, x] += g - b * g
                     rows[k + 1, x] += b * g

@@ -8,7 +8,8 @@ over the windows that hold it.  So both ways are box sums; the planes of p, q, r
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numba import njit, prange
@@ -17,74 +18,80 @@ from numpy.typing import NDArray
 from deformgan.kernels.box import (
     NONE,
     box_sum,
-    put_blank,
-    put_row,
+    hull,
+    put_span,
     slab_bounds,
-    slide_rows,
-    sum_along_row,
+    span_of,
+    sum_window_row,
     total_weight,
     window_counts,
     window_weights,
 )
+from deformgan.kernels.scale import shift_and_scale
+from deformgan.kernels.spans import Spans, whole
 
 Float = NDArray[np.float32]
 
 
-class FixedWindows(NamedTuple):
-    """What the windows of the fixed image give once and for all; every array (Z, Y, X) float32."""
+@dataclass(frozen=True)
+class FixedWindows:
+    """What the windows of the fixed image give once and for all; every array (Z, Y, X) float32.
 
-    image: Float  # shifted by its mean, divided by its standard deviation
-    mean: Float  # of each window
-    precision: Float  # 1 / (sum of squared deviations in the window + floor * voxels in it)
+    image: shifted by its mean, divided by its standard deviation.  size: of the windows.  floor: share of the variance.
+    """
 
+    image: Float
+    size: int
+    floor: float
 
-def shift_and_scale(image: Float) -> tuple[float, float]:
-    """Mean and 1 / standard deviation of every third voxel, about; a constant image has scale 1."""
-    some = image[tuple(slice(n % 3 // 2, None, 3) for n in image.shape)].astype(np.float64)
-    spread = float(some.std())
-    return float(some.mean()), 1 / spread if spread > 1e-20 else 1.0
+    @cached_property
+    def moments(self) -> tuple[Float, Float]:
+        """Mean of each window and 1 / (sum of squared deviations + floor * voxels in it); a weight has its own."""
+        sums = box_sum(np.stack([self.image, self.image * self.image]), self.size)
+        nz, ny, nx = (window_counts(self.size, n) for n in self.image.shape)
+        count = nz[:, None, None] * ny[:, None] * nx
+        mean = sums[0] / count
+        return mean, 1 / (np.maximum(sums[1] - sums[0] * mean, 0) + np.float32(self.floor) * count)
 
 
 def fixed_windows(fixed: Float, size: int, floor: float) -> FixedWindows:
     """Windows of size^3 (odd) of fixed (Z, Y, X); floor is a share of the image's variance."""
     shift, scale = shift_and_scale(fixed)
-    image = (fixed - np.float32(shift)) * np.float32(scale)
-    sums = box_sum(np.stack([image, image * image]), size)
-    nz, ny, nx = (window_counts(size, n) for n in fixed.shape)
-    count = nz[:, None, None] * ny[:, None] * nx
-    mean = sums[0] / count
-    return FixedWindows(image, mean, 1 / (np.maximum(sums[1] - sums[0] * mean, 0) + np.float32(floor) * count))
+    return FixedWindows((fixed - np.float32(shift)) * np.float32(scale), size, floor)
 
 
 def local_correlation(
     warped: Float,
     fixed: FixedWindows,
-    size: int,
     *,
-    floor: float,
     squared: bool = True,
     mask: Float | None = None,
     weight: Float | None = None,
+    spans: Spans | None = None,
     derivative: bool = True,
     times: float = 1.0,
+    onto: Float | None = None,
 ) -> tuple[float, Float]:
     """Mean of the local correlation of warped (Z, Y, X) with the fixed image, and `times` its derivative by warped.
 
-    The derivative is (Z, Y, X), or empty if not wanted; a weight is held constant in it.
+    The derivative is (Z, Y, X), added `onto` an array where one is given, or empty if not wanted; a weight is held
+    constant in it.
     mask: weight of each window in the mean; weight: of each voxel within the windows, and of its window as well.
+    spans: beyond these the weight is zero, and the derivative is left as it is.
     """
     w, outer = NONE if weight is None else weight, NONE if mask is None else mask
-    gradient = np.zeros(warped.shape if derivative else (0, 0, 0), np.float32)
-    bounds = slab_bounds(warped.shape[0])
-    share = total_weight(warped.shape, w, outer, bounds)
+    spans = whole(warped.shape) if spans is None or weight is None else spans
+    gradient = onto if onto is not None else np.zeros(warped.shape if derivative else (0, 0, 0), np.float32)
+    share = total_weight(warped.shape, w, outer, slab_bounds(warped.shape[0]))
     if share <= 0:
         return 0.0, gradient
+    bounds = slab_bounds(warped.shape[1])
     moments = np.array(shift_and_scale(warped), np.float32)
-    counts = tuple(window_counts(size, n) for n in warped.shape)
-    factor, windows = (np.float32(times * moments[1] / share), (fixed.mean, fixed.precision))
+    counts = tuple(window_counts(fixed.size, n) for n in warped.shape)
+    factor, windows = np.float32(times * moments[1] / share), fixed.moments if weight is None else (NONE, NONE)
     total = _correlate(
-        warped, moments, fixed.image, windows, w, outer, counts, size // 2, np.float32(floor), squared, bounds, factor,
-        gradient,
+        warped, moments, fixed.image, windows, w, outer, spans, counts, fixed.size // 2, np.float32(fixed.floor),
+        squared, bounds, factor, gradient,
     )  # fmt: skip
     return total / share, gradient
 
@@ -101,35 +108,43 @@ def _slide_row(sums, y, m_new, f_new, m_old, f_old, shift, scale):
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _slide_weighted_row(sums, y, m_row, f_row, w_row, shift, scale, sign):
-    """Add (sign 1) or take away (-1) the weighted products m, m^2, m f, 1, f, f^2 of one row."""
+def _slide_weighted_row(sums, y, first, last, m_new, f_new, w_new, m_old, f_old, w_old, shift, scale):
+    """As _slide_row, of voxels first..last - 1, with the weighted products m, m^2, m f, 1, f, f^2."""
     s_m, s_mm, s_mf, s_w, s_f, s_ff = (sums[0, y], sums[1, y], sums[2, y], sums[3, y], sums[4, y], sums[5, y])
-    for x in range(len(m_row)):
-        w, f = sign * w_row[x], f_row[x]
-        m = (m_row[x] - shift) * scale
-        wm, wf = w * m, w * f
-        s_m[x] += wm
-        s_mm[x] += wm * m
-        s_mf[x] += wm * f
-        s_w[x] += w
-        s_f[x] += wf
-        s_ff[x] += wf * f
+    for x in range(first, last):
+        w, f, m = w_new[x], f_new[x], (m_new[x] - shift) * scale
+        v, g, k = w_old[x], f_old[x], (m_old[x] - shift) * scale
+        wm, vk, wf, vg = w * m, v * k, w * f, v * g
+        s_m[x] += wm - vk
+        s_mm[x] += wm * m - vk * k
+        s_mf[x] += wm * f - vk * g
+        s_w[x] += w - v
+        s_f[x] += wf - vg
+        s_ff[x] += wf * f - vg * g
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _slide_planes(sums, warped, fixed, weight, shift_scale, enter, leave, still, blank):
-    """Let plane `enter` into the sums along z and plane `leave` out; -1 for none: still, blank are rows of m, f = 0."""
-    shift, scale, one = shift_scale[0], shift_scale[1], np.float32(1)
-    for y in range(warped.shape[1]):
-        if weight.shape[0] > 0:
-            if enter >= 0:
-                _slide_weighted_row(sums, y, warped[enter, y], fixed[enter, y], weight[enter, y], shift, scale, one)
-            if leave >= 0:
-                _slide_weighted_row(sums, y, warped[leave, y], fixed[leave, y], weight[leave, y], shift, scale, -one)
-        else:
-            m_new, f_new = (warped[enter, y], fixed[enter, y]) if enter >= 0 else (still, blank)
-            m_old, f_old = (warped[leave, y], fixed[leave, y]) if leave >= 0 else (still, blank)
-            _slide_row(sums, y, m_new, f_new, m_old, f_old, shift, scale)
+def _slide_planes(sums, top, warped, fixed, weight, spans, shift_scale, enter, leave, still, blank):
+    """Let plane `enter` into the sums along z and plane `leave` out; -1 for none: still, blank are rows of m, f = 0.
+
+    sums: (K, rows, X), of the rows from `top` on.
+    """
+    shift, scale, nothing = shift_scale[0], shift_scale[1], (np.uint64(0), np.uint64(0))
+    for k in range(sums.shape[1]):
+        y = top + k
+        m_new, f_new = (warped[enter, y], fixed[enter, y]) if enter >= 0 else (still, blank)
+        m_old, f_old = (warped[leave, y], fixed[leave, y]) if leave >= 0 else (still, blank)
+        if weight.shape[0] == 0:
+            _slide_row(sums, k, m_new, f_new, m_old, f_old, shift, scale)
+            continue
+        here, gone = (
+            span_of(spans, enter, y) if enter >= 0 else nothing,
+            span_of(spans, leave, y) if leave >= 0 else nothing,
+        )
+        first, last = hull(here, gone)
+        if first < last:
+            w_new, w_old = weight[enter, y] if enter >= 0 else blank, weight[leave, y] if leave >= 0 else blank
+            _slide_weighted_row(sums, k, first, last, m_new, f_new, w_new, m_old, f_old, w_old, shift, scale)
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
@@ -165,13 +180,13 @@ def _plain_row(box, mean, precision, count, count_x, floor, squared, outer, plan
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _weighted_row(box, floor, squared, outer, planes):
-    """As _plain_row with all six sums in `box`; a window of no weight counts as uncorrelated."""
+def _weighted_row(box, first, last, floor, squared, outer, planes):
+    """As _plain_row of first..last - 1, with all six sums in `box`; a window of no weight counts as uncorrelated."""
     total = np.float32(0)
     b_m, b_mm, b_mf, b_w, b_f, b_ff = box[0], box[1], box[2], box[3], box[4], box[5]
     p_row, q_row, r_row = planes[0], planes[1], planes[2]
     zero, least = np.float32(0), np.float32(1e-3)
-    for x in range(box.shape[1]):
+    for x in range(first, last):
         n = max(b_w[x], least)
         a, b = b_m[x] / n, b_f[x] / n
         cross = b_mf[x] - b_m[x] * b
@@ -185,97 +200,116 @@ def _weighted_row(box, floor, squared, outer, planes):
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _gradient_plane(ring_sums, warped, fixed, weight, shift_scale, factor, reach, out):
-    """Derivative of one plane (Y, X) from the sums along z of p, q, r; weight (Y, X) or empty."""
+def _gradient_plane(ring_sums, low, first, last, warped, fixed, weight, spans, shift_scale, factor, reach, out):
+    """Add the derivative by rows first..last - 1 of a plane (Y, X) to `out`; weight (Y, X) or empty.
+
+    ring_sums: sums along z of p, q, r of the windows of the rows from `low` on.
+    """
     width = out.shape[1]
     shift, scale = shift_scale[0], shift_scale[1]
-    rows, box = np.zeros((3, width)), np.empty((3, width), np.float32)
-    line = np.zeros(width + 2 * reach, np.float32)
-    for y in range(-reach, out.shape[0]):
-        slide_rows(ring_sums, rows, y, reach)
-        if y < 0:
+    box, line = np.empty((3, width), np.float32), np.zeros(width + 2 * reach, np.float32)
+    for y in range(first, last):
+        a, b = np.uint64(spans[y, 0]), np.uint64(spans[y, 1])
+        if a == b:
             continue
-        sum_along_row(rows, line, reach, box)
+        sum_window_row(ring_sums, y - low, a, b, line, reach, box)
         s_p, s_q, s_r, m_row, f_row, o_row = (box[0], box[1], box[2], warped[y], fixed[y], out[y])
-        for x in range(width):
-            o_row[x] = factor * (f_row[x] * s_p[x] - (m_row[x] - shift) * scale * s_q[x] - s_r[x])
         if weight.shape[0] > 0:
-            for x in range(width):
-                o_row[x] *= weight[y, x]
+            w_row = weight[y]
+            for x in range(a, b):
+                slope = f_row[x] * s_p[x] - (m_row[x] - shift) * scale * s_q[x] - s_r[x]
+                o_row[x] += factor * w_row[x] * slope
+        else:
+            for x in range(a, b):
+                o_row[x] += factor * (f_row[x] * s_p[x] - (m_row[x] - shift) * scale * s_q[x] - s_r[x])
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _window_plane(sums, z, windows, weight, mask, counts, floor, squared, reach, slot, ring_sums):
-    """Sum of the correlations of the windows of plane z from the sums along z; their p, q, r go into the ring."""
-    kinds, height, width = sums.shape
+def _window_plane(
+    sums, top, low, first, last, high, z, windows, weight, mask, spans, counts, floor, squared, reach, slot, ring_sums
+):  # fmt: skip
+    """Sum of the correlations of the windows of rows first..last - 1 of plane z.
+
+    sums: along z, of the rows from `top` on.  The p, q, r of the windows of rows low..high - 1 go into the ring.
+    """
+    kinds, _, width = sums.shape
     mean, precision, (n_z, n_y, n_x) = windows[0], windows[1], counts
-    rows, box, line = (
-        np.zeros((kinds, width)),
-        np.empty((kinds, width), np.float32),
-        np.zeros(width + 2 * reach, np.float32),
-    )
+    box, line = np.empty((kinds, width), np.float32), np.zeros(width + 2 * reach, np.float32)
     outer, fresh = np.ones(width, np.float32), np.empty((3, width), np.float32)
+    size, nothing = 2 * reach + 1, (np.uint64(0), np.uint64(0))
     total = 0.0
-    for y in range(-reach, height):
-        slide_rows(sums, rows, y, reach)
-        if y < 0:
-            continue
-        sum_along_row(rows, line, reach, box)
-        if weight.shape[0] > 0 or mask.shape[0] > 0:
-            window_weights(weight, mask, z, y, outer)
-        if weight.shape[0] > 0:
-            total += _weighted_row(box, floor, squared, outer, fresh)
-        else:
-            n = n_z[z] * n_y[y]
-            total += _plain_row(box, mean[z, y], precision[z, y], n, n_x, floor, squared, outer, fresh)
+    for y in range(low, high):
+        a, b = span_of(spans, z, y)
+        if a < b:
+            sum_window_row(sums, y - top, a, b, line, reach, box)
+            if weight.shape[0] > 0 or mask.shape[0] > 0:
+                window_weights(weight, mask, z, y, a, b, outer)
+            if weight.shape[0] > 0:
+                value = _weighted_row(box, a, b, floor, squared, outer, fresh)
+            else:
+                n = n_z[z] * n_y[y]
+                value = _plain_row(box, mean[z, y], precision[z, y], n, n_x, floor, squared, outer, fresh)
+            if first <= y < last:
+                total += float(value)
         if ring_sums.shape[0] > 0:
-            put_row(ring_sums, slot, fresh, y)
+            old = span_of(spans, z - size, y) if z >= size else nothing
+            put_span(ring_sums, slot, fresh, y - low, old, (a, b))
     return total
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _correlate_slab(
-    first, last, warped, shift_scale, fixed, windows, weight, mask, counts, reach, floor, squared, factor, gradient
-):
-    """Sum of the correlations of the windows of planes first..last - 1, and the derivative there unless empty."""
+def _correlate_block(
+    first, last, warped, shift_scale, fixed, windows, weight, mask, spans, counts, reach, floor, squared, factor,
+    gradient,
+):  # fmt: skip
+    """Sum of the correlations of the windows of rows first..last - 1, all planes, and the derivative there if wanted.
+
+    A block of rows, so that the running sums of a plane stay in the processor's own cache.
+    """
     depth, height, width = warped.shape
     wanted, size = gradient.shape[0] > 0, 2 * reach + 1
-    low, high = (max(first - reach, 0), min(last + reach, depth)) if wanted else (first, last)
-    start = max(low - reach, 0)
-    sums = np.zeros((6 if weight.shape[0] > 0 else 3, height, width))
-    ring = np.zeros((size if wanted else 1, 3, height, width), np.float32)
-    ring_sums = np.zeros((3 if wanted else 0, height, width))
-    blank = np.zeros((3, width), np.float32)
+    low, high = (max(first - reach, 0), min(last + reach, height)) if wanted else (first, last)
+    top, bottom = max(low - reach, 0), min(high + reach, height)
+    sums = np.zeros((6 if weight.shape[0] > 0 else 3, bottom - top, width))
+    ring = np.zeros((size if wanted else 1, 3, high - low, width), np.float32)
+    ring_sums = np.zeros((3 if wanted else 0, high - low, width))
+    blank, nothing = np.zeros((3, width), np.float32), (np.uint64(0), np.uint64(0))
     still = np.full(width, shift_scale[0], np.float32)
     total = 0.0
-    for z in range(start - reach, last + reach if wanted else last):
-        if z < high:
+    for z in range(-reach, depth + reach if wanted else depth):
+        if z < depth:
             enter = z + reach if z + reach < depth else -1
-            leave = z - reach - 1 if z - reach - 1 >= start else -1
-            _slide_planes(sums, warped, fixed, weight, shift_scale, enter, leave, still, blank[0])
-        if z < low:
+            leave = z - reach - 1 if z - reach - 1 >= 0 else -1
+            _slide_planes(sums, top, warped, fixed, weight, spans, shift_scale, enter, leave, still, blank[0])
+        if z < 0:
             continue
         slot = ring[z % len(ring)]
-        if z < high:
-            value = _window_plane(sums, z, windows, weight, mask, counts, floor, squared, reach, slot, ring_sums)
-            total += value if first <= z < last else 0.0
+        if z < depth:
+            total += _window_plane(
+                sums, top, low, first, last, high, z, windows, weight, mask, spans, counts, floor, squared, reach, slot,
+                ring_sums,
+            )  # fmt: skip
         else:
-            put_blank(ring_sums, slot, blank)
+            for y in range(low, high):
+                old = span_of(spans, z - size, y) if z >= size else nothing
+                put_span(ring_sums, slot, blank, y - low, old, nothing)
         p = z - reach
-        if wanted and first <= p < last:
+        if wanted and p >= 0:
             w = weight[p] if weight.shape[0] > 0 else fixed[p, :0]
-            _gradient_plane(ring_sums, warped[p], fixed[p], w, shift_scale, factor, reach, gradient[p])
+            _gradient_plane(
+                ring_sums, low, first, last, warped[p], fixed[p], w, spans[p], shift_scale, factor, reach, gradient[p]
+            )
     return total
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _correlate(
-    warped, shift_scale, fixed, windows, weight, mask, counts, reach, floor, squared, bounds, factor, gradient
+    warped, shift_scale, fixed, windows, weight, mask, spans, counts, reach, floor, squared, bounds, factor, gradient
 ):
     totals = np.zeros(len(bounds) - 1)
     for t in prange(len(bounds) - 1):
-        totals[t] = _correlate_slab(
-            bounds[t], bounds[t + 1], warped, shift_scale, fixed, windows, weight, mask, counts, reach, floor, squared,
-            factor, gradient,
+        totals[t] = _correlate_block(
+            bounds[t], bounds[t + 1], warped, shift_scale, fixed, windows, weight, mask, spans, counts, reach, floor,
+            squared, factor, gradient,
         )  # fmt: skip
     return totals.sum()

@@ -162,7 +162,7 @@ def _agreement_plane(sums, z, directions, weight, mask, reach, floor, slot, ring
         if y < 0:
             continue
         sum_along_row(rows, line, reach, box)
-        window_weights(weight, mask, z, y, outer)
+        window_weights(weight, mask, z, y, np.uint64(0), np.uint64(width), outer)
         n_z, n_y, n_x = directions[0, z, y], directions[1, z, y], directions[2, z, y]
         total += _agree_row(box, n_z, n_y, n_x, floor, outer, fresh)
         if ring_sums.shape[0] > 0:

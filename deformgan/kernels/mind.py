@@ -224,7 +224,7 @@ def _differ_slab(first, last, image, fixed, pairs, radius, least, counts, weight
             sum_along_row(rows, line, radius, box)
             for x in range(width):
                 share[x] = np.float32(1) / (n_z[z] * n_y[y] * n_x[x])
-            window_weights(weight, mask, z, y, outer)
+            window_weights(weight, mask, z, y, np.uint64(0), np.uint64(width), outer)
             _describe_row(box, least, share, lowest, precision, described)
             value = _slope_row(box, described, fixed[:, z, y], share, precision, outer, factor, fresh)
             total += value if first <= z < last else 0.0

@@ -12,32 +12,54 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from deformgan.kernels.box import NONE
+from deformgan.kernels.spans import Spans, whole
 
 Float = NDArray[np.float32]
 Bins = NDArray[np.uint8]
 
-_NO_WEIGHT = NONE.ravel()
 _TASKS = 16
 
 
 def joint_histogram(
-    bins_of_fixed: Bins, warped: Float, low: float, rate: float, bins: int, weight: Float | None = None
+    bins_of_fixed: Bins,
+    warped: Float,
+    low: float,
+    rate: float,
+    bins: int,
+    weight: Float | None = None,
+    spans: Spans | None = None,
 ) -> NDArray[np.float64]:
-    """Histogram (bins, bins), fixed x warped, not normalised, of flat arrays (N,); weight: (N,), of each voxel."""
-    w = _NO_WEIGHT if weight is None else weight
+    """Histogram (bins, bins), fixed x warped, not normalised, of volumes (Z, Y, X).
+
+    weight: (Z, Y, X), of each voxel; spans: beyond these it is zero.
+    """
     real = warped.dtype.type
-    return _count(bins_of_fixed, warped, w, real(low), real(rate), bins, _TASKS)
+    return _count(bins_of_fixed, warped, *_rows(warped, weight, spans), real(low), real(rate), bins, _TASKS)
 
 
 def histogram_derivative(
-    bins_of_fixed: Bins, warped: Float, low: float, rate: float, table: NDArray[np.float64], weight: Float | None = None
+    bins_of_fixed: Bins,
+    warped: Float,
+    low: float,
+    rate: float,
+    table: NDArray[np.float64],
+    weight: Float | None = None,
+    spans: Spans | None = None,
+    onto: Float | None = None,
 ) -> Float:
-    """Derivative (N,) by warped of a quantity whose derivative by the histogram's entries is table (bins, bins)."""
-    out = np.empty_like(warped)
-    w = _NO_WEIGHT if weight is None else weight
+    """Derivative (Z, Y, X) by warped of a quantity whose derivative by the histogram's entries is table (bins, bins).
+
+    It is added `onto` an array where one is given; beyond the spans it is zero, or left as it is.
+    """
+    out = np.zeros_like(warped) if onto is None else onto
     real = warped.dtype.type
-    _spread(bins_of_fixed, warped, w, real(low), real(rate), table.astype(warped.dtype), _TASKS, out)
+    rows = _rows(warped, weight, spans)
+    _spread(bins_of_fixed, warped, *rows, real(low), real(rate), table.astype(warped.dtype), _TASKS, out)
     return out
+
+
+def _rows(warped: Float, weight: Float | None, spans: Spans | None) -> tuple[Float, Spans]:
+    return NONE if weight is None else weight, whole(warped.shape) if spans is None else spans
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
@@ -49,49 +71,54 @@ def _place(value, low, rate, bins):
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _count(bins_of_fixed, warped, weight, low, rate, bins, tasks):
-    size = len(warped)
+def _count(bins_of_fixed, warped, weight, spans, low, rate, bins, tasks):
+    height = warped.shape[1]
+    size = warped.shape[0] * height
     tables = np.zeros((tasks, bins * bins))
     for t in prange(tasks):
         # Two tables in turn: neighbours often share a bin, and a sum must not wait for the one before it.
         pair = np.zeros((2, bins * bins))
         for n in range(t * size // tasks, (t + 1) * size // tasks):
-            table = pair[n % 2]
-            first, s = _place(warped[n], low, rate, bins)
-            at = np.uint32(bins_of_fixed[n]) * np.uint32(bins) + first
-            share = warped.dtype.type(1 / 6)
-            if len(weight) > 0:
-                share *= weight[n]
-            r, ss = np.float32(1) - s, s * s
-            w0, w3 = r * r * r, ss * s
-            w1 = np.float32(3) * w3 - np.float32(6) * ss + np.float32(4)
-            table[at] += share * w0
-            table[at + np.uint32(1)] += share * w1
-            table[at + np.uint32(2)] += share * (np.float32(6) - w0 - w1 - w3)
-            table[at + np.uint32(3)] += share * w3
+            z, y = n // height, n % height
+            for x in range(np.uint64(spans[z, y, 0]), np.uint64(spans[z, y, 1])):
+                table = pair[x % np.uint64(2)]
+                first, s = _place(warped[z, y, x], low, rate, bins)
+                at = np.uint32(bins_of_fixed[z, y, x]) * np.uint32(bins) + first
+                share = warped.dtype.type(1 / 6)
+                if weight.shape[0] > 0:
+                    share *= weight[z, y, x]
+                r, ss = np.float32(1) - s, s * s
+                w0, w3 = r * r * r, ss * s
+                w1 = np.float32(3) * w3 - np.float32(6) * ss + np.float32(4)
+                table[at] += share * w0
+                table[at + np.uint32(1)] += share * w1
+                table[at + np.uint32(2)] += share * (np.float32(6) - w0 - w1 - w3)
+                table[at + np.uint32(3)] += share * w3
         tables[t] = pair[0] + pair[1]
     return tables.sum(axis=0).reshape(bins, bins)
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _spread(bins_of_fixed, warped, weight, low, rate, table, tasks, out):
-    size, bins, flat = len(warped), table.shape[1], table.ravel()
-    half = np.float32(0.5) * rate
+def _spread(bins_of_fixed, warped, weight, spans, low, rate, table, tasks, out):
+    height, bins, flat = warped.shape[1], table.shape[1], table.ravel()
+    size, half = warped.shape[0] * height, np.float32(0.5) * rate
     three, two, one = np.float32(3), np.float32(2), np.float32(1)
     margin = np.float32(1e-3)  # so that rounding does not take the extremes for values beyond the range
     for t in prange(tasks):
         for n in range(t * size // tasks, (t + 1) * size // tasks):
-            first, s = _place(warped[n], low, rate, bins)
-            at = np.uint32(bins_of_fixed[n]) * np.uint32(bins) + first
-            r = one - s
-            d0, d3 = -r * r, s * s
-            d1 = three * d3 - (two + two) * s
-            d2 = -d0 - d1 - d3
-            slope = d0 * flat[at] + d1 * flat[at + np.uint32(1)]
-            slope += d2 * flat[at + np.uint32(2)] + d3 * flat[at + np.uint32(3)]
-            u = (warped[n] - low) * rate
-            inside = (u >= -margin) & (u <= np.float32(bins - 3) + margin)
-            out[n] = half * slope if inside else np.float32(0)
-        if len(weight) > 0:
-            for n in range(t * size // tasks, (t + 1) * size // tasks):
-                out[n] *= weight[n]
+            z, y = n // height, n % height
+            for x in range(np.uint64(spans[z, y, 0]), np.uint64(spans[z, y, 1])):
+                first, s = _place(warped[z, y, x], low, rate, bins)
+                at = np.uint32(bins_of_fixed[z, y, x]) * np.uint32(bins) + first
+                r = one - s
+                d0, d3 = -r * r, s * s
+                d1 = three * d3 - (two + two) * s
+                d2 = -d0 - d1 - d3
+                slope = d0 * flat[at] + d1 * flat[at + np.uint32(1)]
+                slope += d2 * flat[at + np.uint32(2)] + d3 * flat[at + np.uint32(3)]
+                u = (warped[z, y, x] - low) * rate
+                inside = (u >= -margin) & (u <= np.float32(bins - 3) + margin)
+                share = half * slope if inside else np.float32(0)
+                if weight.shape[0] > 0:
+                    share *= weight[z, y, x]
+                out[z, y, x] += share

@@ -12,12 +12,14 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from deformgan.kernels.lattice import lattice_weights
+from deformgan.kernels.spans import Spans, whole
 
 Float = NDArray[np.float32]
 
 _NO_VOLUME = np.empty((0, 0, 0), np.float32)
 _NO_FIELD = np.empty((3, 0, 0, 0), np.float32)
 _NO_MASK = np.empty((0, 0, 0), np.bool_)
+_NO_WEIGHT = np.empty((0, 0, 0), np.float32)
 
 
 def warp_composed(
@@ -28,6 +30,10 @@ def warp_composed(
     *,
     gradient: Float | None = None,
     inside: NDArray[np.bool_] | None = None,
+    weight: Float | None = None,
+    fixed_weight: Float | None = None,
+    valid: NDArray[np.bool_] | None = None,
+    spans: Spans | None = None,
     factors: tuple[int, int, int] = (1, 1, 1),
     outside: float = 0.0,
     border: bool = False,
@@ -40,14 +46,22 @@ def warp_composed(
     None means U = 0.  out: (Z', Y', X'), its shape is the output grid.
     gradient: (3, Z', Y', X') or None, filled with d out / d U (per output voxel, z, y, x).
     inside: bool (Z', Y', X') or None, filled with whether the sampled point lies in [-0.5, n - 0.5) on every axis.
+    weight: (Z', Y', X') or None, filled with fixed_weight (none = 1) where the point is inside and its nearest voxel in
+    `valid` (Z, Y, X; none = all), else with 0.  spans: what is computed; the rest of every output stays as it is.
     A point outside takes `outside` (or, with `border`, the nearest border value); its gradient is 0 (along the axes
     that left the image).  All arrays but the matrix are float32; images of 2**32 voxels or more are not supported.
     """
     shape = out.shape
     if gradient is not None and gradient.shape != (3, *shape):
         raise ValueError(f"gradient must be {(3, *shape)}, as out; got {gradient.shape}")
-    if inside is not None and inside.shape != shape:
-        raise ValueError(f"inside must be {shape}, as out; got {inside.shape}")
+    for name, array, expected in (
+        ("inside", inside, shape),
+        ("weight", weight, shape),
+        ("fixed_weight", fixed_weight, shape),
+        ("valid", valid, image.shape),
+    ):
+        if array is not None and array.shape != expected:
+            raise ValueError(f"{name} must be {expected}; got {array.shape}")
     field = _NO_FIELD if displacement is None else np.ascontiguousarray(displacement, np.float32)
     _warp(
         np.ascontiguousarray(image, np.float32),
@@ -62,6 +76,10 @@ def warp_composed(
         out,
         _NO_FIELD if gradient is None else gradient,
         _NO_MASK if inside is None else inside,
+        _NO_WEIGHT if weight is None else weight,
+        _NO_WEIGHT if fixed_weight is None else fixed_weight,
+        _NO_MASK if valid is None else valid,
+        whole(shape) if spans is None else spans,
     )
 
 
@@ -79,37 +97,45 @@ def resize(field: Float, shape: tuple[int, int, int]) -> Float:
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _expand_row(field, at_z, at_y, along_x, z, y, dense, nodes, row):
-    """U along the row (z, y): row (3, X'), blended from lattice rows in `nodes` (3, x + 1), or copied if `dense`."""
+def _expand_row(field, at_z, at_y, along_x, z, y, first, last, dense, nodes, row):
+    """U along voxels first..last - 1 of the row (z, y) -> row (3, X').
+
+    Blended from lattice rows in `nodes` (3, x + 1), or copied if `dense`.
+    """
+    if dense:
+        for c in range(3):
+            source, target = field[c, z, y, first:last], row[c, first:last]
+            for x in range(len(target)):
+                target[x] = source[x]
+        return
     index_z, weight_z = at_z
     index_y, weight_y = at_y
-    index_x, weight_x = along_x
+    index_x, weight_x = along_x[0][first:last], along_x[1][first:last]
     k, m, a, b = index_z[z], index_y[y], weight_z[z], weight_y[y]
     kk, mm = min(k + 1, field.shape[1] - 1), min(m + 1, field.shape[2] - 1)
-    last = field.shape[3] - 1
-    if dense:
-        for x in range(row.shape[1]):
-            row[0, x], row[1, x], row[2, x] = field[0, z, y, x], field[1, z, y, x], field[2, z, y, x]
-        return
+    end = field.shape[3] - 1
+    low, high = index_x[0], min(index_x[-1] + 1, end) + 1
     for c in range(3):
-        near, near_y = field[c, k, m], field[c, k, mm]
-        far, far_y = field[c, kk, m], field[c, kk, mm]
-        for x in range(last + 1):
+        near, near_y = field[c, k, m, low:high], field[c, k, mm, low:high]
+        far, far_y = field[c, kk, m, low:high], field[c, kk, mm, low:high]
+        blended = nodes[c, low:high]
+        for x in range(len(blended)):
             front = near[x] + b * (near_y[x] - near[x])
             back = far[x] + b * (far_y[x] - far[x])
-            nodes[c, x] = front + a * (back - front)
-        nodes[c, last + 1] = nodes[c, last]
-    for x in range(row.shape[1]):
+            blended[x] = front + a * (back - front)
+        nodes[c, end + 1] = nodes[c, end]
+    row_z, row_y, row_x = row[0, first:last], row[1, first:last], row[2, first:last]
+    for x in range(len(row_x)):
         i, w = np.uint32(index_x[x]), weight_x[x]
         j = i + np.uint32(1)
-        row[0, x] = nodes[0, i] + w * (nodes[0, j] - nodes[0, i])
-        row[1, x] = nodes[1, i] + w * (nodes[1, j] - nodes[1, i])
-        row[2, x] = nodes[2, i] + w * (nodes[2, j] - nodes[2, i])
+        row_z[x] = nodes[0, i] + w * (nodes[0, j] - nodes[0, i])
+        row_y[x] = nodes[1, i] + w * (nodes[1, j] - nodes[1, i])
+        row_x[x] = nodes[2, i] + w * (nodes[2, j] - nodes[2, i])
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _locate_row(start, slope, u, size, cell, step, weight, within):
-    """Image cells of one output row: flat index, steps to the far corners, weights and whether it is inside.
+def _locate_row(start, slope, u, size, first, last, cell, step, weight, within):
+    """Image cells of voxels first..last - 1 of a row: flat index, steps to the far corners, weights, whether inside.
 
     start, slope: image index of voxel 0 of the row at U = 0 (3,), and the 3x3 part of the matrix.
     """
@@ -117,8 +143,12 @@ def _locate_row(start, slope, u, size, cell, step, weight, within):
     one, half = real(1), real(0.5)
     nz, ny, nx = np.int32(size[0]), np.int32(size[1]), np.int32(size[2])
     fz, fy, fx = real(nz), real(ny), real(nx)
-    for x in range(u.shape[1]):
-        uz, uy, ux = u[0, x], u[1, x], u[2, x] + real(x)
+    u_z, u_y, u_x = u[0, first:last], u[1, first:last], u[2, first:last]
+    cell, within, offset = cell[first:last], within[first:last], real(first)
+    weight_z, weight_y, weight_x = weight[0, first:last], weight[1, first:last], weight[2, first:last]
+    step_z, step_y, step_x = step[0, first:last], step[1, first:last], step[2, first:last]
+    for x in range(len(cell)):
+        uz, uy, ux = u_z[x], u_y[x], u_x[x] + (real(x) + offset)
         pz = start[0] + slope[0, 0] * uz + slope[0, 1] * uy + slope[0, 2] * ux
         py = start[1] + slope[1, 0] * uz + slope[1, 1] * uy + slope[1, 2] * ux
         px = start[2] + slope[2, 0] * uz + slope[2, 1] * uy + slope[2, 2] * ux
@@ -126,28 +156,32 @@ def _locate_row(start, slope, u, size, cell, step, weight, within):
         within[x] = low & (pz < fz - half) & (py < fy - half) & (px < fx - half)
         pz, py, px = min(max(pz, -one), fz), min(max(py, -one), fy), min(max(px, -one), fx)
         qz, qy, qx = np.floor(pz), np.floor(py), np.floor(px)
-        weight[0, x], weight[1, x], weight[2, x] = pz - qz, py - qy, px - qx
+        weight_z[x], weight_y[x], weight_x[x] = pz - qz, py - qy, px - qx
         iz, iy, ix = np.int32(qz), np.int32(qy), np.int32(qx)
         z0, z1 = min(max(iz, np.int32(0)), nz - np.int32(1)), min(max(iz + np.int32(1), np.int32(0)), nz - np.int32(1))
         y0, y1 = min(max(iy, np.int32(0)), ny - np.int32(1)), min(max(iy + np.int32(1), np.int32(0)), ny - np.int32(1))
         x0, x1 = min(max(ix, np.int32(0)), nx - np.int32(1)), min(max(ix + np.int32(1), np.int32(0)), nx - np.int32(1))
         cell[x] = (z0 * ny + y0) * nx + x0
-        step[0, x], step[1, x], step[2, x] = (z1 - z0) * ny * nx, (y1 - y0) * nx, x1 - x0
+        step_z[x], step_y[x], step_x[x] = (z1 - z0) * ny * nx, (y1 - y0) * nx, x1 - x0
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _sample_row(flat, cell, step, weight, within, border, outside, slope, value, gradient):
-    """Trilinear values of one row and, where `gradient` (3, X') is not empty, their derivative by U."""
+def _sample_row(flat, first, last, cell, step, weight, within, border, outside, slope, value, gradient):
+    """Trilinear values along a row and, where `gradient` (3, X') is not empty, their derivative by U."""
     wanted = gradient.shape[1] > 0
     zero = value.dtype.type(0)
-    for x in range(value.shape[0]):
+    cell, within, value = cell[first:last], within[first:last], value[first:last]
+    weight_z, weight_y, weight_x = weight[0, first:last], weight[1, first:last], weight[2, first:last]
+    step_z, step_y, step_x = step[0, first:last], step[1, first:last], step[2, first:last]
+    by_z, by_y, by_x = gradient[0, first:last], gradient[1, first:last], gradient[2, first:last]
+    for x in range(len(value)):
         a = np.uint32(cell[x])
-        b = a + np.uint32(step[1, x])
-        c, d, e = a + np.uint32(step[0, x]), b + np.uint32(step[0, x]), np.uint32(step[2, x])
+        b = a + np.uint32(step_y[x])
+        c, d, e = a + np.uint32(step_z[x]), b + np.uint32(step_z[x]), np.uint32(step_x[x])
         v00, v01, v10, v11 = flat[a], flat[b], flat[c], flat[d]
         e00, e01 = flat[np.uint32(a + e)] - v00, flat[np.uint32(b + e)] - v01
         e10, e11 = flat[np.uint32(c + e)] - v10, flat[np.uint32(d + e)] - v11
-        wz, wy, wx = weight[0, x], weight[1, x], weight[2, x]
+        wz, wy, wx = weight_z[x], weight_y[x], weight_x[x]
         c00, c01, c10, c11 = v00 + wx * e00, v01 + wx * e01, v10 + wx * e10, v11 + wx * e11
         c0, c1 = c00 + wy * (c01 - c00), c10 + wy * (c11 - c10)
         keep = within[x] | border
@@ -157,15 +191,41 @@ def _sample_row(flat, cell, step, weight, within, border, outside, slope, value,
             gz = c1 - c0 if keep else zero
             gy = (c01 - c00) + wz * ((c11 - c10) - (c01 - c00)) if keep else zero
             gx = e0 + wz * (e1 - e0) if keep else zero
-            gradient[0, x] = gz * slope[0, 0] + gy * slope[1, 0] + gx * slope[2, 0]
-            gradient[1, x] = gz * slope[0, 1] + gy * slope[1, 1] + gx * slope[2, 1]
-            gradient[2, x] = gz * slope[0, 2] + gy * slope[1, 2] + gx * slope[2, 2]
+            by_z[x] = gz * slope[0, 0] + gy * slope[1, 0] + gx * slope[2, 0]
+            by_y[x] = gz * slope[0, 1] + gy * slope[1, 1] + gx * slope[2, 1]
+            by_x[x] = gz * slope[0, 2] + gy * slope[1, 2] + gx * slope[2, 2]
+
+
+@njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
+def _weigh_row(valid, first, last, cell, step, weight, within, fixed_weight, out):
+    """The weight of each voxel of a row: see warp_composed; `valid` flat, `fixed_weight` (X',), either may be empty."""
+    half = np.float32(0.5)
+    cell, within, out = cell[first:last], within[first:last], out[first:last]
+    weight_z, weight_y, weight_x = weight[0, first:last], weight[1, first:last], weight[2, first:last]
+    step_z, step_y, step_x = step[0, first:last], step[1, first:last], step[2, first:last]
+    if valid.shape[0] > 0:
+        for x in range(len(out)):
+            a = np.uint32(cell[x])
+            a += np.uint32(step_z[x]) * np.uint32(weight_z[x] + half)  # no branches: they would be mispredicted
+            a += np.uint32(step_y[x]) * np.uint32(weight_y[x] + half)
+            a += np.uint32(step_x[x]) * np.uint32(weight_x[x] + half)
+            out[x] = np.float32(within[x] & valid[np.uint32(a)])
+    else:
+        for x in range(len(out)):
+            out[x] = np.float32(within[x])
+    if fixed_weight.shape[0] > 0:
+        share = fixed_weight[first:last]
+        for x in range(len(out)):
+            out[x] *= share[x]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _warp(image, matrix, field, dense, at_z, at_y, at_x, outside, border, out, gradient, inside):
+def _warp(
+    image, matrix, field, dense, at_z, at_y, at_x, outside, border, out, gradient, inside, weights, fixed_weight, valid,
+    spans,
+):  # fmt: skip
     width = out.shape[2]
-    flat = image.ravel()
+    flat, flat_valid = image.ravel(), valid.ravel()
     slope = matrix[:, :3].astype(np.float32)
     for z in prange(out.shape[0]):
         row = np.zeros((3, width), np.float32)
@@ -174,15 +234,21 @@ def _warp(image, matrix, field, dense, at_z, at_y, at_x, outside, border, out, g
         weight, within = np.empty((3, width), np.float32), np.empty(width, np.bool_)
         start = np.empty(3, np.float32)
         for y in range(out.shape[1]):
+            first, last = spans[z, y]
+            if first == last:
+                continue
             if field.shape[1] > 0:
-                _expand_row(field, at_z, at_y, at_x, z, y, dense, nodes, row)
+                _expand_row(field, at_z, at_y, at_x, z, y, first, last, dense, nodes, row)
             for i in range(3):
                 start[i] = matrix[i, 0] * z + matrix[i, 1] * y + matrix[i, 3]
-            _locate_row(start, slope, row, image.shape, cell, step, weight, within)
+            _locate_row(start, slope, row, image.shape, first, last, cell, step, weight, within)
             rise = gradient[:, z, y] if gradient.shape[1] > 0 else gradient[:, :0, 0, 0]
-            _sample_row(flat, cell, step, weight, within, border, outside, slope, out[z, y], rise)
+            _sample_row(flat, first, last, cell, step, weight, within, border, outside, slope, out[z, y], rise)
             if inside.shape[0] > 0:
-                inside[z, y] = within
+                inside[z, y, first:last] = within[first:last]
+            if weights.shape[0] > 0:
+                share = fixed_weight[z, y] if fixed_weight.shape[0] > 0 else fixed_weight[:0, 0, 0]
+                _weigh_row(flat_valid, first, last, cell, step, weight, within, share, weights[z, y])
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -191,7 +257,7 @@ def _resize(field, at_z, at_y, at_x, scale, out):
     for z in prange(out.shape[1]):
         row, nodes = np.empty((3, width), np.float32), np.empty((3, field.shape[3] + 1), np.float32)
         for y in range(out.shape[2]):
-            _expand_row(field, at_z, at_y, at_x, z, y, False, nodes, row)
+            _expand_row(field, at_z, at_y, at_x, z, y, 0, width, False, nodes, row)
             for c in range(3):
                 for x in range(width):
                     out[c, z, y, x] = scale[c] * row[c, x]

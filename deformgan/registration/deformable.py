@@ -29,6 +29,7 @@ from deformgan.registration.progress import Progress, Show, silent
 from deformgan.similarity.objective import Objective, Options
 from deformgan.spatial.field import compose
 from deformgan.spatial.grid import displacement_to_mm, index_matrix, reversed_axes
+from deformgan.spatial.moving_view import MovingView
 from deformgan.spatial.pyramid import gaussian_smooth
 from deformgan.spatial.transform import Transform
 from deformgan.spatial.warp import warp_through
@@ -37,6 +38,8 @@ MOST_VOXELS = 0.4  # longest step, in lattice cells
 GLOBAL_SHARE = 1.2  # of the global mean square force in the step's denominator: flat regions move less
 LOCAL_SHARE = 0.7
 LOCAL_REACH = 3.0  # sigma of the local mean over that of the force
+MARGIN = 3.0  # voxels around the tissue of both that are looked at; the air beyond says nothing
+NEAR = 0.0228  # what a Gaussian of half the margin leaves of a straight edge at the margin
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,15 @@ class Level:
         lattice = Geometry.from_matrix(grid.matrix @ step, nodes)
         return cls(fixed, moving, reversed_axes(index_matrix(grid, moving.geometry, affine)), factors, lattice)
 
+    def weight(self) -> Tensor:
+        """(1, 1, *fixed): 1 on and around the tissue of either image where the fixed one may be used, else 0."""
+        still = torch.zeros(1, 3, *self.lattice.shape, device=self.fixed.image.device)
+        shape = self.fixed.geometry.shape
+        other = warp_through(self.moving.foreground, self.matrix, still, self.factors, shape)[0]
+        tissue = torch.maximum(other, self.fixed.foreground)
+        near = (gaussian_smooth(tissue, MARGIN / 2) > NEAR).float()
+        return near if self.fixed.valid is None else near * self.fixed.valid
+
 
 def deform(
     fixed: Appearance,
@@ -129,15 +141,19 @@ def solve_level(
     force_sigma, elastic_sigma = (
         [s * voxel / n for n in level.lattice.spacing[::-1]] for s in (settings.force_sigma, settings.elastic_sigma)
     )
-    options = Options(window=settings.window, floor=settings.floor)
+    brightness = float(level.moving.image.min()), float(level.moving.image.max())
+    options = Options(window=settings.window, floor=settings.floor, warped_range=brightness)
     loss_of = Objective(weights, image, options=options)
+    seen = level.moving.image, level.matrix, level.factors, level.weight(), level.moving.valid
+    view = MovingView(*seen, everywhere=loss_of.looks_beyond)
     for done in range(iterations):
-        loss, force = _force(level, u * cell, loss_of)
+        loss, _, by_warped = loss_of.with_derivative(*view(u * cell), view.spans)
         if not np.isfinite(loss):
             raise RegistrationError(
                 f"the similarity {dict(weights)} is not finite at iteration {done}; check the images"
             )
-        s = _step(gaussian_smooth(force / spacing, force_sigma), force_sigma, settings.step * voxel) / (spacing * cell)
+        force = view.pull_back(by_warped) / spacing
+        s = _step(gaussian_smooth(force, force_sigma), force_sigma, settings.step * voxel) / (spacing * cell)
         longest = s.square().sum(1, keepdim=True).sqrt_().clamp_min_(MOST_VOXELS)
         u = gaussian_smooth(compose(u, s * (MOST_VOXELS / longest)), elastic_sigma)
         report(done + 1, loss)
@@ -154,20 +170,6 @@ def carry(field: Field, lattice: Geometry) -> Tensor:
     ]
     turn = still.new_tensor(np.linalg.inv(matrix[:3, :3]))
     return torch.einsum("ij,bjzyx->bizyx", turn, torch.cat(planes, 1))
-
-
-def _force(level: Level, u: Tensor, loss_of: Objective) -> tuple[float, Tensor]:
-    """Loss, and its derivative by the lattice displacement u, in voxels of the level."""
-    leaf = u.detach().requires_grad_()
-    shape = level.fixed.geometry.shape
-    warped, inside = warp_through(level.moving.image, level.matrix, leaf, level.factors, shape)
-    weight = inside.float() if level.fixed.valid is None else inside * level.fixed.valid
-    if level.moving.valid is not None:
-        with torch.no_grad():
-            weight = weight * warp_through(level.moving.valid, level.matrix, leaf, level.factors, shape)[0]
-    loss, by_warped = loss_of.with_derivative(warped.detach(), weight)[::2]
-    (by_u,) = torch.autograd.grad(warped, leaf, by_warped)
-    return loss, by_u
 
 
 def _step(force: Tensor, sigma: list[float], length_mm: float) -> Tensor:

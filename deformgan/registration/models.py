@@ -7,20 +7,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deformgan.config import TrainConfig, TransformationConfig
 from deformgan.errors import InputError
 from deformgan.io.tensor_files import ENDING, read_tensors, under, write_tensors
 from deformgan.networks.transformation import TransformationNetwork
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.deformable import Field, carry
 from deformgan.registration.working_grid import on_grid, working_grid
+
+if TYPE_CHECKING:
+    from deformgan.config import TrainConfig, TransformationConfig
 
 FORMAT = "deformgan-model-1"
 FILE = f"model{ENDING}"  # of a training run
@@ -76,6 +78,8 @@ def save_model(path: Path, tensors: Mapping[str, Tensor], config: TrainConfig, f
 
 def load_model(name: str) -> Model:
     """The model NAME that ships, a file, or a training run's folder.  Raises InputError."""
+    from deformgan.config import TrainConfig  # brings pydantic, which most registrations do without
+
     place = _place(name)
     tensors, metadata = read_tensors(place)
     if metadata.get("format") != FORMAT:

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -71,12 +72,14 @@ def save_registration(registration: Registration, folder: str | os.PathLike[str]
 
 def _write_all(registration: Registration, folder: Path) -> None:
     begin = time.perf_counter()
-    write_volume(registration.warped, folder / WARPED)
-    registration.transform.save(folder / TRANSFORM)
-    registration.inverse.save(folder / INVERSE)
-    result = described(registration)
-    result["timings_s"]["write"] = round(time.perf_counter() - begin, 3)
-    _report(registration, folder / REPORT, result)
+    with ThreadPoolExecutor(1) as beside:  # packing the image takes as long as drawing the report
+        packed = beside.submit(write_volume, registration.warped, folder / WARPED)
+        registration.transform.save(folder / TRANSFORM)
+        registration.inverse.save(folder / INVERSE)
+        result = described(registration)
+        result["timings_s"]["write"] = round(time.perf_counter() - begin, 3)
+        _report(registration, folder / REPORT, result)
+        packed.result()
     result["timings_s"]["report"] = round(time.perf_counter() - begin - result["timings_s"]["write"], 3)
     (folder / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

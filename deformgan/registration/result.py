@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from deformgan.io.transform_files import Affine, DisplacementField
@@ -16,7 +17,7 @@ from deformgan.registration.options import RegisterOptions
 from deformgan.registration.pose import PoseMeasure
 from deformgan.registration.recipe import Recipe
 from deformgan.spatial.grid import displacement_to_voxels
-from deformgan.spatial.jacobian import jacobian_determinant, regularity
+from deformgan.spatial.jacobian import jacobian_determinant, regularity_of
 from deformgan.spatial.transform import Transform
 
 if TYPE_CHECKING:
@@ -112,9 +113,9 @@ class Registration:
         save_registration(self, folder, overwrite=overwrite)
 
     def _regularity(self) -> dict[str, float]:
-        if self.displacement is None:
+        if self.jacobian is None:
             return {"folding_percent": 0.0, "min_jacobian": 1.0, "max_jacobian": 1.0, "sd_log_jacobian": 0.0}
-        return regularity(displacement_to_voxels(self.displacement, self.fixed.geometry))
+        return regularity_of(torch.from_numpy(self.jacobian))
 
     def _points(self) -> NDArray[np.float64]:
         """Voxel centres of the fixed image, LPS mm, that the transform puts inside the moving image."""

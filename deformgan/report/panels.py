@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from deformgan.report.contrast import Window
@@ -24,6 +25,7 @@ GAP, MARGIN, TITLE = 12, 22, 34  # pixels between views, around each for its let
 TILES = 9  # of a checkerboard, along the longer edge
 GRID_LINES = 26  # of a deformation grid, along the longer edge
 LINE_POINTS = 90  # along one line of that grid
+SHADES = 48  # of its colour
 _MOVING_TINT = np.array([1.0, 0.80, 0.52], dtype=np.float32)  # of moving's tiles
 _EDGE, _LETTER = "#ffb000", "#b9c4d0"
 
@@ -79,7 +81,7 @@ def outlines(axes: Axes, cut: NDArray[Any], window: Window) -> None:
         axes.contour(smooth, levels=levels, colors=_EDGE, linewidths=0.9, antialiased=True)
 
 
-def grid_lines(orientation: Orientation, plane: View, displacement: NDArray[Any], bar: Bar) -> LineCollection:
+def grid_lines(orientation: Orientation, plane: View, displacement: NDArray[Any], bar: Bar) -> PathCollection:
     """Lines of the plane's grid at x + u(x), coloured by |u|.
 
     displacement: (rows, columns, 3) mm, LPS x y z.  The step out of the plane shows in the colour only.
@@ -89,14 +91,19 @@ def grid_lines(orientation: Orientation, plane: View, displacement: NDArray[Any]
     place = np.stack(np.meshgrid(np.arange(shape[1]), np.arange(shape[0])), axis=-1).astype(np.float64)
     place[..., 0] += along[..., plane.horizontal] / plane.pixel_mm[1]
     place[..., 1] += along[..., plane.vertical] / plane.pixel_mm[0] * (-1 if plane.upwards else 1)
-    colour = bar.colours(np.linalg.norm(displacement, axis=-1))
+    shade = np.clip(np.linalg.norm(displacement, axis=-1) / bar.high * SHADES, 0, SHADES - 1).astype(np.int64)
     step_mm = max(plane.height_mm, plane.width_mm) / GRID_LINES
     rows, columns = (_spread(n, n * s / step_mm) for n, s in zip(shape, plane.pixel_mm, strict=True))
     fine_rows, fine_columns = (_spread(n, LINE_POINTS) for n in shape)
-    lines = [(place[r, fine_columns], colour[r, fine_columns]) for r in rows]
-    lines += [(place[fine_rows, c], colour[fine_rows, c]) for c in columns]
+    lines = [(place[r, fine_columns], shade[r, fine_columns]) for r in rows]
+    lines += [(place[fine_rows, c], shade[fine_rows, c]) for c in columns]
     segments = np.concatenate([np.stack([points[:-1], points[1:]], axis=1) for points, _ in lines])
-    return LineCollection(list(segments), colors=np.concatenate([shade[:-1] for _, shade in lines]), linewidths=0.9)
+    shades = np.concatenate([of_points[:-1] for _, of_points in lines])
+    used = np.unique(shades)  # one path for all segments of a shade: a path each takes matplotlib a quarter of a second
+    ends = [segments[shades == shade].reshape(-1, 2) for shade in used]
+    paths = [Path(points, [Path.MOVETO, Path.LINETO] * (len(points) // 2)) for points in ends]
+    colours = bar.colours((used + 0.5) / SHADES * bar.high)
+    return PathCollection(paths, facecolors="none", edgecolors=colours, linewidths=0.9)
 
 
 def _spread(count: int, wanted: float) -> NDArray[np.int64]:

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deformgan.kernels.spans import Spans
 from deformgan.similarity.windows import check_pair
 
 Float = NDArray[np.float32]
+
+
+class Counts(NamedTuple):
+    """What of one image counts: mask and weight (Z, Y, X) or none; spans, or none: beyond these the weight is zero."""
+
+    mask: Float | None
+    weight: Float | None
+    spans: Spans | None
+
+    @property
+    def both(self) -> Float | None:
+        """The product of mask and weight, as far as they are given."""
+        if self.mask is None or self.weight is None:
+            return self.weight if self.mask is None else self.mask
+        return self.mask * self.weight
+
+
+class Slope(NamedTuple):
+    """The derivative that is asked for: `times` that of the loss; onto (Z, Y, X): what it may be added to."""
+
+    wanted: bool
+    times: float
+    onto: Float | None
 
 
 def runs_compiled(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
@@ -29,9 +53,11 @@ class CachedLoss:
     """A loss of (warped, weight) against one fixed image and mask; subclasses give `_reference` and `_compiled`.
 
     fixed: (B, 1, *spatial), 2-D or 3-D.  mask: (B or 1, 1, *spatial) or none, weight of each voxel in the mean.
-    dtypes: those that the kernel computes in.
+    dtypes: those that the kernel computes in.  looks_beyond: values whose own weight is zero change the loss, as those
+    beside an edge do.
     """
 
+    looks_beyond = False
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
 
     def __init__(self, fixed: Tensor, mask: Tensor | None) -> None:
@@ -50,27 +76,53 @@ class CachedLoss:
             return loss
         return warped.new_tensor(self._evaluate(warped, weight, derivative=False)[0])
 
-    def with_derivative(self, warped: Tensor, weight: Tensor | None = None) -> tuple[float, Tensor]:
-        """Loss and its derivative by warped (B, 1, *spatial), outside autograd."""
+    def with_derivative(
+        self,
+        warped: Tensor,
+        weight: Tensor | None = None,
+        *,
+        spans: Spans | None = None,
+        times: float = 1.0,
+        onto: Tensor | None = None,
+    ) -> tuple[float, Tensor]:
+        """Loss, and `times` its derivative by warped (B, 1, *spatial), outside autograd.
+
+        spans: of every image, beyond which its weight is zero.  onto: what the derivative is added to, and returned.
+        """
         check_pair(warped, self.fixed)
         if self.compiled and runs_compiled(warped, self.fixed, dtypes=self.dtypes):
-            return self._evaluate(warped, weight, derivative=True)
+            return self._evaluate(warped, weight, spans=spans, times=times, onto=onto)
         with torch.enable_grad():
             leaf = warped.detach().requires_grad_()
             loss = self._reference(leaf, weight)
-            (gradient,) = torch.autograd.grad(loss, leaf)
-        return float(loss.detach()), gradient
+            (gradient,) = torch.autograd.grad(times * loss, leaf)
+        return float(loss.detach()), gradient if onto is None else onto.add_(gradient)
 
-    def _evaluate(self, warped: Tensor, weight: Tensor | None, *, derivative: bool) -> tuple[float, Tensor]:
+    def _evaluate(
+        self,
+        warped: Tensor,
+        weight: Tensor | None,
+        *,
+        derivative: bool = True,
+        spans: Spans | None = None,
+        times: float = 1.0,
+        onto: Tensor | None = None,
+    ) -> tuple[float, Tensor]:
         batch = len(warped)
         masks = [None] * batch if self.mask is None else volumes(self.mask)
         weights = [None] * batch if weight is None else volumes(weight.to(warped).expand_as(warped))
+        targets = [None] * batch if onto is None else volumes(onto)
         values, gradients = [], []
         for b, image in enumerate(volumes(warped)):
-            value, gradient = self._compiled(b, image, masks[b], weights[b], derivative, 1 / batch)
+            slope = Slope(derivative, times / batch, targets[b])
+            value, gradient = self._compiled(b, image, Counts(masks[b], weights[b], spans), slope)
+            if slope.onto is not None and gradient is not slope.onto:
+                slope.onto[:] += gradient
             values.append(value)
             gradients.append(torch.from_numpy(gradient))
         loss = sum(values) / batch
+        if onto is not None:
+            return loss, onto
         if not derivative:
             return loss, warped.new_empty(0)
         return loss, (gradients[0] if batch == 1 else torch.stack(gradients)).view(warped.shape)
@@ -79,10 +131,8 @@ class CachedLoss:
         """The loss in plain torch, any device and dtype: the kernel's twin."""
         raise NotImplementedError
 
-    def _compiled(
-        self, b: int, warped: Float, mask: Float | None, weight: Float | None, derivative: bool, times: float
-    ) -> tuple[float, Float]:
-        """Loss of image b (Z, Y, X), and `times` its derivative by warped, or an empty array if not wanted."""
+    def _compiled(self, b: int, warped: Float, counts: Counts, slope: Slope) -> tuple[float, Float]:
+        """Loss of image b (Z, Y, X), and its derivative by warped: new, or `slope.onto` with it added."""
         raise NotImplementedError
 
 

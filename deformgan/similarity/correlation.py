@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deformgan.kernels.local_correlation import fixed_windows, local_correlation
-from deformgan.similarity.cached import CachedLoss, Float, runs_compiled, symmetric_loss, volumes
+from deformgan.similarity.cached import CachedLoss, Counts, Float, Slope, runs_compiled, symmetric_loss, volumes
 from deformgan.similarity.windows import box_sum, check_pair, shift_and_scale, weighted_mean
 
 FLOOR = 1e-4  # share of an image's variance below which a window counts as flat
@@ -90,19 +90,17 @@ class LocalCorrelation(CachedLoss):
     def _reference(self, warped: Tensor, weight: Tensor | None) -> Tensor:
         return _lcc_reference(warped, self.fixed, self.size, self.mask, weight, self.squared, self.eps)
 
-    def _compiled(
-        self, b: int, warped: Float, mask: Float | None, weight: Float | None, derivative: bool, times: float
-    ) -> tuple[float, Float]:
+    def _compiled(self, b: int, warped: Float, counts: Counts, slope: Slope) -> tuple[float, Float]:
         value, gradient = local_correlation(
             warped,
             self._windows[b],
-            self.size,
-            floor=self.eps,
             squared=self.squared,
-            mask=mask,
-            weight=weight,
-            derivative=derivative,
-            times=-times,
+            mask=counts.mask,
+            weight=counts.weight,
+            spans=counts.spans,
+            derivative=slope.wanted,
+            times=-slope.times,
+            onto=slope.onto,
         )
         return 1 - value, gradient
 

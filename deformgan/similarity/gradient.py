@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from deformgan.kernels.gradient_correlation import gradient_correlation
-from deformgan.kernels.local_correlation import shift_and_scale as scale_of
 from deformgan.kernels.local_gradient import local_agreement, local_directions
-from deformgan.similarity.cached import CachedLoss, Float, runs_compiled, symmetric_loss, volumes
+from deformgan.kernels.scale import shift_and_scale as scale_of
+from deformgan.similarity.cached import CachedLoss, Counts, Float, Slope, runs_compiled, symmetric_loss, volumes
 from deformgan.similarity.correlation import correlation
 from deformgan.similarity.windows import box_sum, check_pair, shift_and_scale, weighted_mean
 
@@ -44,6 +44,8 @@ def local_gradient_loss(
 class LocalGradient(CachedLoss):
     """local_gradient_loss against a fixed image whose directions are kept, for loops over many warped images."""
 
+    looks_beyond = True
+
     def __init__(self, fixed: Tensor, size: int = 7, mask: Tensor | None = None, *, eps: float = FLOOR) -> None:
         """All as in local_gradient_loss; the array kept is three times the fixed image."""
         check_pair(fixed, fixed, size)
@@ -58,18 +60,16 @@ class LocalGradient(CachedLoss):
     def _reference(self, warped: Tensor, weight: Tensor | None) -> Tensor:
         return _lg_reference(warped, self.fixed, self.size, self.mask, weight, self.eps)
 
-    def _compiled(
-        self, b: int, warped: Float, mask: Float | None, weight: Float | None, derivative: bool, times: float
-    ) -> tuple[float, Float]:
+    def _compiled(self, b: int, warped: Float, counts: Counts, slope: Slope) -> tuple[float, Float]:
         value, gradient = local_agreement(
             warped,
             self._directions[b],
             self.size,
             floor=self._floor(warped),
-            mask=mask,
-            weight=weight,
-            derivative=derivative,
-            times=-times,
+            mask=counts.mask,
+            weight=counts.weight,
+            derivative=slope.wanted,
+            times=-slope.times,
         )
         return 1 - value, gradient
 
@@ -114,6 +114,7 @@ def gradient_correlation_loss(
 class GradientCorrelation(CachedLoss):
     """gradient_correlation_loss against a fixed image that stays."""
 
+    looks_beyond = True
     dtypes = (torch.float32, torch.float64)
 
     def _reference(self, warped: Tensor, weight: Tensor | None) -> Tensor:
@@ -126,10 +127,9 @@ class GradientCorrelation(CachedLoss):
             total = total + correlation(by_warped, by_fixed, pairs).mean()
         return 1 - total / len(axes)
 
-    def _compiled(
-        self, b: int, warped: Float, mask: Float | None, weight: Float | None, derivative: bool, times: float
-    ) -> tuple[float, Float]:
-        both = mask * weight if mask is not None and weight is not None else mask if weight is None else weight
-        fixed = volumes(self.fixed)[b]
-        value, slope = gradient_correlation(warped, fixed, weight=both, derivative=derivative, times=-times)
-        return 1 - value, slope
+    def _compiled(self, b: int, warped: Float, counts: Counts, slope: Slope) -> tuple[float, Float]:
+        fixed, weight = volumes(self.fixed)[b], counts.both
+        value, gradient = gradient_correlation(
+            warped, fixed, weight=weight, derivative=slope.wanted, times=-slope.times
+        )
+        return 1 - value, gradient

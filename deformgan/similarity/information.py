@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from deformgan.errors import InputError
 from deformgan.kernels.parzen import histogram_derivative, joint_histogram
-from deformgan.similarity.cached import CachedLoss, Float
+from deformgan.similarity.cached import CachedLoss, Counts, Float, Slope
 from deformgan.spatial.grid import sampling_grid
 
 Range = tuple[float, float]
@@ -86,18 +86,14 @@ class MutualInformation(CachedLoss):
             losses.append(2 - nmi if self.normalised else h_both - h_fixed - h_warped)
         return torch.stack(losses).mean()
 
-    def _compiled(
-        self, b: int, warped: Float, mask: Float | None, weight: Float | None, derivative: bool, times: float
-    ) -> tuple[float, Float]:
-        both = mask * weight if mask is not None and weight is not None else None
-        voxels = next((w.ravel() for w in (both, mask, weight) if w is not None), None)
-        (low, rate), image = self._range_of(warped), warped.ravel()
-        fixed_bins = self._fixed_bins[b].flatten().numpy()
-        table = joint_histogram(fixed_bins, image, low, rate, self.bins, voxels)
-        value, slopes = _information(table, self.normalised)
-        if not derivative:
+    def _compiled(self, b: int, warped: Float, counts: Counts, slope: Slope) -> tuple[float, Float]:
+        low, rate = self._range_of(warped)
+        pair, voxels = (self._fixed_bins[b].numpy().reshape(warped.shape), warped), (counts.both, counts.spans)
+        table = joint_histogram(*pair, low, rate, self.bins, *voxels)
+        value, by_table = _information(table, self.normalised)
+        if not slope.wanted:
             return value, np.empty(0, np.float32)
-        return value, histogram_derivative(fixed_bins, image, low, rate, times * slopes, voxels)
+        return value, histogram_derivative(*pair, low, rate, slope.times * by_table, *voxels, onto=slope.onto)
 
 
 def _whole_bins(image: Tensor, bins: int) -> Tensor:

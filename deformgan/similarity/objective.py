@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deformgan.errors import InputError
+from deformgan.kernels.spans import Spans
 from deformgan.similarity.cached import CachedLoss
 from deformgan.similarity.correlation import FLOOR, LocalCorrelation, ncc_loss
 from deformgan.similarity.descriptors import SelfSimilarity
@@ -34,6 +35,7 @@ class Options:
     dilation: int = 2  # voxels, neighbours of MIND
     scale: float = 1.0  # units of intensity, of Cauchy
     floor: float = FLOOR  # of LCC: variance, as a share of the image's, below which a window counts as flat
+    warped_range: tuple[float, float] | None = None  # of the warped images, for the bins of MI and NMI; none = look
 
 
 def parse_similarity(text: str) -> dict[str, float]:
@@ -85,7 +87,13 @@ class Objective:
         if not weights:
             raise InputError(f"similarity: no name is given; the names are {', '.join(NAMES)}")
         self.weights = {_known(name): float(weight) for name, weight in weights.items()}
+        self._slope: Tensor | None = None
         self._terms = {name: _term(name, fixed, mask, chosen) for name in self.weights}
+
+    @property
+    def looks_beyond(self) -> bool:
+        """Whether values without a weight change the sum."""
+        return any(isinstance(term, CachedLoss) and term.looks_beyond for term in self._terms.values())
 
     def __call__(self, warped: Tensor, weight: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum, differentiable by warped, and each loss by name without its weight, detached.
@@ -96,17 +104,22 @@ class Objective:
         total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
         return total, {name: loss.detach() for name, loss in losses.items()}
 
-    def with_derivative(self, warped: Tensor, weight: Tensor | None = None) -> tuple[float, dict[str, float], Tensor]:
-        """The sum, each loss by name without its weight, and the sum's derivative by warped, outside autograd."""
-        losses: dict[str, float] = {}
-        whole: Tensor | None = None
-        for name, term in self._terms.items():
-            losses[name], slope = _derivative(term, warped, weight)
-            if self.weights[name] != 1:
-                slope = slope.mul_(self.weights[name])
-            whole = slope if whole is None else whole.add_(slope)
-        assert whole is not None  # __init__ refuses an empty sum
-        return (sum(self.weights[name] * loss for name, loss in losses.items()), losses, whole)
+    def with_derivative(
+        self, warped: Tensor, weight: Tensor | None = None, spans: Spans | None = None
+    ) -> tuple[float, dict[str, float], Tensor]:
+        """The sum, each loss by name without its weight, and the sum's derivative by warped, outside autograd.
+
+        spans: of every image, beyond which the weight is zero.  The derivative lies in memory that the next call uses
+        again: a fresh volume each time costs as much as computing what it holds.
+        """
+        if self._slope is None or self._slope.shape != warped.shape:
+            self._slope = torch.zeros_like(warped, requires_grad=False)
+        slope = self._slope.zero_()
+        losses = {
+            name: _add_derivative(term, warped, weight, spans, self.weights[name], slope)
+            for name, term in self._terms.items()
+        }
+        return sum(self.weights[name] * loss for name, loss in losses.items()), losses, slope
 
 
 Term = CachedLoss | Callable[[Tensor, Tensor | None], Tensor]
@@ -121,7 +134,9 @@ def _term(name: str, fixed: Tensor, mask: Tensor | None, options: Options) -> Te
         case "lcc":
             return LocalCorrelation(fixed, options.window, mask, squared=options.squared, eps=options.floor)
         case "mi" | "nmi":
-            return MutualInformation(fixed, options.bins, mask, normalised=name == "nmi")
+            return MutualInformation(
+                fixed, options.bins, mask, normalised=name == "nmi", warped_range=options.warped_range
+            )
         case "mind":
             return SelfSimilarity(fixed, options.radius, options.dilation, mask)
     plain: dict[str, Callable[..., Tensor]] = {
@@ -134,12 +149,15 @@ def _term(name: str, fixed: Tensor, mask: Tensor | None, options: Options) -> Te
     return lambda warped, weight: loss(warped, fixed, mask=mask, weight=weight)
 
 
-def _derivative(term: Term, warped: Tensor, weight: Tensor | None) -> tuple[float, Tensor]:
-    """Loss of one term and a derivative by warped that belongs to the caller."""
+def _add_derivative(
+    term: Term, warped: Tensor, weight: Tensor | None, spans: Spans | None, times: float, onto: Tensor
+) -> float:
+    """Loss of one term; `times` its derivative by warped is added onto a tensor."""
     if isinstance(term, CachedLoss):
-        return term.with_derivative(warped, weight)
+        return term.with_derivative(warped, weight, spans=spans, times=times, onto=onto)[0]
     with torch.enable_grad():
         leaf = warped.detach().requires_grad_()
         loss = term(leaf, weight)
         (slope,) = torch.autograd.grad(loss, leaf)
-    return float(loss.detach()), slope
+    onto.add_(slope, alpha=times)
+    return float(loss.detach())

@@ -47,7 +47,11 @@ def regularity(displacement: Tensor, mask: Tensor | None = None) -> dict[str, fl
     mask: (B, 1, *spatial) or broadcastable, True where it counts; None = everywhere.  The logarithm is of the
     determinant held within [1e-9, 1e9], as in the Learn2Reg evaluation.  Raises InputError if the mask is empty.
     """
-    determinant = jacobian_determinant(displacement.detach())
+    return regularity_of(jacobian_determinant(displacement.detach()), mask)
+
+
+def regularity_of(determinant: Tensor, mask: Tensor | None = None) -> dict[str, float]:
+    """`regularity` of the Jacobian's determinant (B, 1, *spatial)."""
     values = determinant.flatten() if mask is None else determinant[mask.bool().expand_as(determinant)]
     if values.numel() == 0:
         raise InputError("the mask over which regularity is measured is empty; give one with at least one voxel")

@@ -83,7 +83,7 @@ def test_grid_lines_move_by_the_displacement_in_the_plane():
     u = np.broadcast_to(np.array([2.0, -3.0, 4.0], np.float32), (*GRID.shape, 3))
     for plane, dx, dy in ((axial, 2.0, -3.0), (coronal, 2.0, -1.0)):  # voxels; superior (+z, 4 mm a row) is up
         lines = grid_lines(orientation, plane, plane.cut(u), displacement_bar(5.0))
-        ends = np.concatenate(lines.get_segments())
+        ends = np.concatenate([path.vertices for path in lines.get_paths()])
         rows, columns = plane.cut(u).shape[:2]
         np.testing.assert_allclose(ends.min(axis=0), (dx, dy), atol=1e-6)
         np.testing.assert_allclose(ends.max(axis=0), (columns - 1 + dx, rows - 1 + dy), atol=1e-6)

@@ -1,9 +1,11 @@
 """Similarities by name: parsing, weighted sums, both ways to the derivative."""
 
+import numpy as np
 import pytest
 import torch
 
 from deformgan.errors import InputError
+from deformgan.kernels.spans import spans_of
 from deformgan.similarity.correlation import lcc_loss, ncc_loss
 from deformgan.similarity.descriptors import mind_loss
 from deformgan.similarity.gradient import gradient_correlation_loss, local_gradient_loss
@@ -87,3 +89,19 @@ def test_every_similarity_is_least_where_the_images_meet():
 def test_no_name_is_refused():
     with pytest.raises(InputError, match="no name"):
         Objective({}, torch.zeros(1, 1, 5, 5, 5))
+
+
+@pytest.mark.parametrize("name", ["lcc", "mi", "nmi", "ncc", "cauchy"])
+def test_what_lies_beyond_the_spans_has_no_weight_and_changes_nothing(name):
+    fixed, warped = (torch.rand(1, 1, 14, 17, 19, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    region = np.zeros((14, 17, 19), bool)
+    region[3:11, 4:15, 2:16], region[5, 6] = True, False
+    weight = torch.from_numpy(region).float()[None, None] * (warped > 0.1)
+    objective = Objective({name: 0.7, "l2": 0.3}, fixed, options=Options(window=5, warped_range=(0, 1)))
+    value, _, slope = objective.with_derivative(warped, weight)
+    kept = slope.clone()
+    left_out = objective.with_derivative(torch.where(weight > 0, warped, 0.0), weight, spans_of(region))
+    assert not objective.looks_beyond and Objective({"lg": 1.0}, fixed).looks_beyond
+    assert left_out[0] == pytest.approx(value, rel=1e-5)
+    assert kept.abs().max() > 0 and (weight[kept != 0] > 0).all()
+    torch.testing.assert_close(left_out[2] * weight, kept * weight, atol=1e-7, rtol=1e-3)
