@@ -11,9 +11,12 @@ from numba import njit, prange
 
 
 @njit(inline="always", fastmath=True)
-def _read(image, valid, z, y, x):
-    """Trilinear value and gradient at a valid point within half a voxel of the grid; (value, dz, dy, dx, inside)."""
-    nz, ny, nx = image.shape
+def _read(image, valid, shape, z, y, x):
+    """Trilinear value and gradient at a valid point within half a voxel of the grid; (value, dz, dy, dx, inside).
+
+    image, valid: flat, and read at unsigned places, so that nothing has to be looked at for a negative index.
+    """
+    nz, ny, nx = shape
     if not (-0.5 <= z < nz - 0.5 and -0.5 <= y < ny - 0.5 and -0.5 <= x < nx - 0.5):
         return 0.0, 0.0, 0.0, 0.0, False
     u, v, w = min(max(z, 0.0), nz - 1.0), min(max(y, 0.0), ny - 1.0), min(max(x, 0.0), nx - 1.0)
@@ -21,12 +24,16 @@ def _read(image, valid, z, y, x):
     z, y, x = u, v, w
     k, j, i = min(int(z), nz - 2), min(int(y), ny - 2), min(int(x), nx - 2)
     a, b, c = z - k, y - j, x - i
-    if valid[int(z + 0.5), int(y + 0.5), int(x + 0.5)] == 0:
+    if valid[np.uint64((int(z + 0.5) * ny + int(y + 0.5)) * nx + int(x + 0.5))] == 0:
         return 0.0, 0.0, 0.0, 0.0, False
-    v000, v001 = image[k, j, i], image[k, j, i + 1]
-    v010, v011 = image[k, j + 1, i], image[k, j + 1, i + 1]
-    v100, v101 = image[k + 1, j, i], image[k + 1, j, i + 1]
-    v110, v111 = image[k + 1, j + 1, i], image[k + 1, j + 1, i + 1]
+    one = np.uint64(1)
+    n00 = np.uint64((k * ny + j) * nx + i)
+    n01, n10 = n00 + np.uint64(nx), n00 + np.uint64(ny * nx)
+    n11 = n10 + np.uint64(nx)
+    v000, v001 = image[n00], image[n00 + one]
+    v010, v011 = image[n01], image[n01 + one]
+    v100, v101 = image[n10], image[n10 + one]
+    v110, v111 = image[n11], image[n11 + one]
     p00, p01 = v000 + c * (v001 - v000), v010 + c * (v011 - v010)
     p10, p11 = v100 + c * (v101 - v100), v110 + c * (v111 - v110)
     q0, q1 = p00 + b * (p01 - p00), p10 + b * (p11 - p10)
@@ -48,10 +55,11 @@ def _posed(pose, p):
 def _histogram(points, bins, image, valid, pose, joint):
     """Fill `joint` (bins of the sampled image, bins of the other) from the points inside; the number of them."""
     joint[:] = 0.0
+    values, usable = image.ravel(), valid.ravel()
     count = 0
     for s in range(points.shape[0]):
         z, y, x = _posed(pose, points[s])
-        value, _, _, _, inside = _read(image, valid, z, y, x)
+        value, _, _, _, inside = _read(values, usable, image.shape, z, y, x)
         if inside:
             count += 1
             b = min(int(value), joint.shape[1] - 2)
@@ -116,11 +124,11 @@ def information_with_derivative(points, bins, image, valid, pose, n_bins):
     joint, slope = np.zeros((n_bins, n_bins)), np.zeros((3, 4))
     # What the first pass reads is kept for the second, of the points inside: the place in the table, and the gradient.
     kept, place, gradient = np.empty(n, np.int32), np.empty(n, np.int32), np.empty((n, 3), np.float32)
-    flat = joint.ravel()
+    flat, values, usable = joint.ravel(), image.ravel(), valid.ravel()
     count = 0
     for s in range(n):
         z, y, x = _posed(pose, points[s])
-        value, dz, dy, dx, inside = _read(image, valid, z, y, x)
+        value, dz, dy, dx, inside = _read(values, usable, image.shape, z, y, x)
         if inside:
             b = min(int(value), n_bins - 2)
             w = value - b

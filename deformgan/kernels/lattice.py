@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from deformgan.kernels.spans import Spans, whole
+from deformgan.kernels.spans import Spans, dealt, whole
 
 Float = NDArray[np.float32]
 Weights = tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -46,20 +46,21 @@ def adjoint(
     along = [lattice_weights(n, m, f) for n, m, f in zip(size, shape, factors, strict=True)]
     scale = np.empty((0, 0, 0), np.float32) if weight is None else weight
     planes = np.empty((3, size[0], shape[1], shape[2]), np.float32)
-    _gather_planes(gradient, scale, whole(size) if spans is None else spans, along[1], along[2], planes)
+    _gather_planes(gradient, scale, whole(size) if spans is None else spans, dealt(size[0]), along[1], along[2], planes)
     out = np.empty((3, *shape), np.float32)
     _gather_depth(planes, along[0], out)
     return out
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _gather_planes(gradient, scale, spans, at_y, at_x, planes):
+def _gather_planes(gradient, scale, spans, order, at_y, at_x, planes):
     """Adjoint along y and x of every plane; `scale` multiplies on the way unless it is empty."""
     height, width = gradient.shape[2:]
     nodes_y, nodes_x = planes.shape[2:]
     index_y, weight_y = at_y
     index_x, weight_x = at_x
-    for z in prange(gradient.shape[1]):
+    for n in prange(gradient.shape[1]):
+        z = order[n]
         rows = np.empty((nodes_y + 1, width), np.float32)
         line = np.empty(nodes_x + 1, np.float32)
         for c in range(3):

@@ -12,7 +12,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from deformgan.kernels.box import NONE
-from deformgan.kernels.spans import Spans, whole
+from deformgan.kernels.spans import Spans, dealt_rows, whole
 
 Float = NDArray[np.float32]
 Bins = NDArray[np.uint8]
@@ -58,8 +58,9 @@ def histogram_derivative(
     return out
 
 
-def _rows(warped: Float, weight: Float | None, spans: Spans | None) -> tuple[Float, Spans]:
-    return NONE if weight is None else weight, whole(warped.shape) if spans is None else spans
+def _rows(warped: Float, weight: Float | None, spans: Spans | None) -> tuple[Float, Spans, NDArray[np.int64]]:
+    order = dealt_rows(warped.shape[0] * warped.shape[1], _TASKS)
+    return NONE if weight is None else weight, whole(warped.shape) if spans is None else spans, order
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
@@ -71,14 +72,13 @@ def _place(value, low, rate, bins):
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _count(bins_of_fixed, warped, weight, spans, low, rate, bins, tasks):
-    height = warped.shape[1]
-    size = warped.shape[0] * height
+def _count(bins_of_fixed, warped, weight, spans, order, low, rate, bins, tasks):
+    height, size = warped.shape[1], len(order)
     tables = np.zeros((tasks, bins * bins))
     for t in prange(tasks):
         # Two tables in turn: neighbours often share a bin, and a sum must not wait for the one before it.
         pair = np.zeros((2, bins * bins))
-        for n in range(t * size // tasks, (t + 1) * size // tasks):
+        for n in order[t * size // tasks : (t + 1) * size // tasks]:
             z, y = n // height, n % height
             for x in range(np.uint64(spans[z, y, 0]), np.uint64(spans[z, y, 1])):
                 table = pair[x % np.uint64(2)]
@@ -99,13 +99,13 @@ def _count(bins_of_fixed, warped, weight, spans, low, rate, bins, tasks):
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _spread(bins_of_fixed, warped, weight, spans, low, rate, table, tasks, out):
-    height, bins, flat = warped.shape[1], table.shape[1], table.ravel()
-    size, half = warped.shape[0] * height, np.float32(0.5) * rate
+def _spread(bins_of_fixed, warped, weight, spans, order, low, rate, table, tasks, out):
+    height, size, bins, flat = warped.shape[1], len(order), table.shape[1], table.ravel()
+    half = np.float32(0.5) * rate
     three, two, one = np.float32(3), np.float32(2), np.float32(1)
     margin = np.float32(1e-3)  # so that rounding does not take the extremes for values beyond the range
     for t in prange(tasks):
-        for n in range(t * size // tasks, (t + 1) * size // tasks):
+        for n in order[t * size // tasks : (t + 1) * size // tasks]:
             z, y = n // height, n % height
             for x in range(np.uint64(spans[z, y, 0]), np.uint64(spans[z, y, 1])):
                 first, s = _place(warped[z, y, x], low, rate, bins)

@@ -5,11 +5,17 @@ A span is the first voxel of a row (z, y) that counts and one past the last; an 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from deformgan.kernels.threads import threads_in_use
+
 Spans = NDArray[np.int32]  # (Z, Y, 2)
+
+RUN = 32  # rows that a thread takes one after another
 
 
 def spans_of(region: NDArray[np.bool_]) -> Spans:
@@ -24,6 +30,22 @@ def whole(shape: tuple[int, ...]) -> Spans:
     spans = np.zeros((*shape[:2], 2), np.int32)
     spans[..., 1] = shape[2]
     return spans
+
+
+def dealt(count: int) -> NDArray[np.int64]:
+    """0..count - 1 in an order of which each thread's share, one after another, has planes from everywhere.
+
+    A body has its widest planes on one side, and the threads must end together.
+    """
+    hands = threads_in_use()
+    return np.concatenate([np.arange(first, count, hands) for first in range(hands)])
+
+
+@lru_cache(8)
+def dealt_rows(count: int, hands: int) -> NDArray[np.int64]:
+    """0..count - 1 in an order each of whose parts, of so many `hands`, has runs from everywhere."""
+    runs = np.array_split(np.arange(count), hands * max(1, count // (hands * RUN)))
+    return np.concatenate([row for first in range(hands) for row in runs[first::hands]])
 
 
 @njit(parallel=True, cache=True, nogil=True)

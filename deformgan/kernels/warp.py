@@ -12,7 +12,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from deformgan.kernels.lattice import lattice_weights
-from deformgan.kernels.spans import Spans, whole
+from deformgan.kernels.spans import Spans, dealt, whole
 
 Float = NDArray[np.float32]
 
@@ -80,6 +80,7 @@ def warp_composed(
         _NO_WEIGHT if fixed_weight is None else fixed_weight,
         _NO_MASK if valid is None else valid,
         whole(shape) if spans is None else spans,
+        dealt(shape[0]),
     )
 
 
@@ -222,12 +223,13 @@ def _weigh_row(valid, first, last, cell, step, weight, within, fixed_weight, out
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _warp(
     image, matrix, field, dense, at_z, at_y, at_x, outside, border, out, gradient, inside, weights, fixed_weight, valid,
-    spans,
+    spans, order,
 ):  # fmt: skip
     width = out.shape[2]
     flat, flat_valid = image.ravel(), valid.ravel()
     slope = matrix[:, :3].astype(np.float32)
-    for z in prange(out.shape[0]):
+    for n in prange(out.shape[0]):
+        z = order[n]
         row = np.zeros((3, width), np.float32)
         nodes = np.empty((3, field.shape[3] + 1), np.float32)
         cell, step = np.empty(width, np.int32), np.empty((3, width), np.int32)

@@ -23,6 +23,7 @@ Found = TypeVar("Found")
 MOST_STRETCH = 0.5  # log scale or shear beyond which no pair of patients differs: a line search may not wander there
 HEADER_BONUS = 1.05  # another basin must beat the header's own by this factor: the scanner's position means something
 FINALISTS = 3  # basins climbed at the finest level
+ENOUGH = 1e-6  # a step that raises the score by less, as a share of it, is the last
 
 
 def rigid_then_affine(poses: Poses, starts: list[Array], stage: Stage, ranges: Ranges, show: Show) -> Array:
@@ -78,7 +79,7 @@ def climb(measure: PoseMeasure, start: Array, model: Model, iterations: int, ran
     far = np.where(np.arange(p.size) < 6, np.inf, MOST_STRETCH)
     low, high = ranges.limits(model)
     bounds = np.stack([np.maximum(low, -far), np.minimum(high, far)], 1) * unit[:, None]
-    options: dict[str, Any] = {"maxiter": iterations, "maxcor": 12}
+    options: dict[str, Any] = {"maxiter": iterations, "maxcor": 12, "ftol": ENOUGH}
     found = minimize(descent, p * unit, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     matrix = measure.oriented(from_parameters(found.x / unit, measure.centre, model))
     return matrix, -float(found.fun)

@@ -70,7 +70,7 @@ class Motion:
 
     def matrix_tensor(self, q: Tensor) -> Tensor:
         """At q, differentiable by torch."""
-        full = torch.from_numpy(spread_matrix(self.model)).to(q) @ self.mapping.parameters_tensor(q)
+        full = torch.tensor(spread_matrix(self.model)).to(q) @ self.mapping.parameters_tensor(q)
         (a, b, c), zero = full[:3], full.new_zeros(())
         turn = torch.stack([torch.stack(r) for r in ((zero, -c, b), (c, zero, -a), (-b, a, zero))]).matrix_exp()
         (xy, xz, yz), one = full[9:], full.new_ones(())

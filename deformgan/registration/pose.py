@@ -19,7 +19,7 @@ from deformgan.errors import RegistrationError
 from deformgan.kernels.joint_histogram import information_of_poses, information_with_derivative
 from deformgan.registration.appearance import Appearance
 from deformgan.similarity.information import information_of_pose
-from deformgan.spatial.affine import PARAMETERS, Model, derivatives, from_parameters
+from deformgan.spatial.affine import PARAMETERS, Model, with_derivatives
 from deformgan.spatial.grid import REVERSE
 from deformgan.spatial.transform import Transform
 
@@ -88,12 +88,13 @@ class PoseMeasure:
 
     def with_derivative(self, p: Array, model: Model) -> tuple[float, Array]:
         """Score and its derivative by the parameters p of the map sampled point -> other point about `centre`."""
-        pose = (self.from_world @ from_parameters(p, self.centre, model) @ self.to_world)[:3]
+        matrix, by_parameters = with_derivatives(p, self.centre, model)
+        pose = (self.from_world @ matrix @ self.to_world)[:3]
         share, mi, slope = self._information(np.ascontiguousarray(pose))
         if share < LEAST_SHARE:
             return 0.0, np.zeros(PARAMETERS[model])
         by_matrix = self.from_world[:3].T @ slope @ self.to_world.T
-        gradient = share * np.einsum("nij,ij->n", derivatives(p, self.centre, model), by_matrix)
+        gradient = share * (by_parameters.reshape(-1, 16) @ by_matrix.ravel())
         score = float(share * mi)
         if model == "affine":
             excess = p[6:] / TYPICAL

@@ -20,6 +20,7 @@ identity.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -53,26 +54,33 @@ def from_parameters(p: Array, centre: Array, model: Model) -> Array:
 
 def derivatives(p: Array, centre: Array, model: Model) -> Array:
     """dMatrix/dp, (n, 4, 4), of `from_parameters`; the last rows are 0."""
+    return with_derivatives(p, centre, model)[1]
+
+
+def with_derivatives(p: Array, centre: Array, model: Model) -> tuple[Array, Array]:
+    """`from_parameters` and `derivatives` at once."""
     spread = spread_matrix(model)
     full = spread @ _checked(p, model)
     centre = np.asarray(centre, np.float64)
     rotation, stretch = _rotation(full[:3]), _stretch(full)
     linear = np.zeros((12, 3, 3))
-    linear[:3] = _rotation_derivatives(full[:3]) @ stretch
+    linear[:3] = _rotation_derivatives(full[:3], rotation) @ stretch
     linear[6:] = rotation @ _stretch_derivatives(full)
     out = np.zeros((12, 4, 4))
     out[:, :3, :3] = linear
     out[:, :3, 3] = -linear @ centre
     out[3:6, :3, 3] += np.eye(3)
-    tied: Array = np.tensordot(spread.T, out, axes=1)
-    return tied
+    tied: Array = (spread.T @ out.reshape(12, 16)).reshape(-1, 4, 4)
+    return _about(rotation @ stretch, full[3:6], centre), tied
 
 
+@lru_cache
 def spread_matrix(model: Model) -> Array:
-    """(12, n): the parameters of `model` -> those of the affine map."""
+    """(12, n): the parameters of `model` -> those of the affine map; to be read only."""
     spread = np.zeros((12, len(PLACES[_known(model)])))
     for k, places in enumerate(PLACES[model]):
         spread[list(places), k] = 1
+    spread.flags.writeable = False
     return spread
 
 
@@ -144,8 +152,8 @@ def _coefficients(angle: float) -> tuple[float, float]:
     return np.sin(angle) / angle, 0.5 * (np.sin(angle / 2) / (angle / 2)) ** 2
 
 
-def _rotation_derivatives(v: Array) -> Array:
-    """d exp([v]) / dv, (3, 3, 3): [J(v) e_i] exp([v]), J the left Jacobian of the rotation group.
+def _rotation_derivatives(v: Array, rotation: Array) -> Array:
+    """d exp([v]) / dv, (3, 3, 3): [J(v) e_i] exp([v]), J the left Jacobian of the group; rotation: exp([v]).
 
     Source: Sola, Deray, Atchuthan, "A micro Lie theory for state estimation in robotics" (2018), Eq. 145.
     """
@@ -154,7 +162,7 @@ def _rotation_derivatives(v: Array) -> Array:
     first, second = _coefficients(angle)
     third = (1 - first) / angle**2 if angle >= _SMALL else 1 / 6 - angle**2 / 120
     jacobian = np.eye(3) + second * k + third * k @ k
-    return np.stack([_cross(column) for column in jacobian.T]) @ _rotation(v)
+    return np.stack([_cross(column) for column in jacobian.T]) @ rotation
 
 
 def _rotation_vector(rotation: Array) -> Array:
