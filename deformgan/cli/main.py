@@ -11,7 +11,7 @@ import typer
 
 from deformgan import __version__
 from deformgan.cli.models import models
-from deformgan.cli.process import expect_short_work
+from deformgan.cli.process import expect_short_work, leave_at_once
 from deformgan.cli.register import register
 from deformgan.cli.train import train
 from deformgan.cli.warp import warp
@@ -54,6 +54,10 @@ def main() -> None:
         signal.signal(number, _stopped)
     try:
         app()
+    except SystemExit as end:
+        if end.code or "accelerate" in sys.modules:  # the processes of a training have to part from each other
+            raise
+        leave_at_once()
     except DeformganError as error:
         typer.echo(f"deformgan: {error}", err=True)
         sys.exit(BAD_INPUT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from typing import NoReturn
 
 SPIN = "20000"  # how long an idle thread of the kernels waits awake; for seconds of work on a machine that others use
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt
@@ -14,6 +15,13 @@ KEPT_BYTES = 1 << 30
 def expect_short_work() -> None:
     """Idle kernel threads soon sleep: a busy machine stays usable."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
+
+
+def leave_at_once() -> NoReturn:
+    """End the process, its work done and its files closed, without taking it down piece by piece: that takes 0.5 s."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def expect_long_work() -> None:
