@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ class Appearance:
 
     image: (1, 1, Z, Y, X).  foreground: same shape, 1 where there is tissue, 0 where there is air, padding or nothing.
     valid: same shape, 1 where the voxel may be used (the user's mask), None where all may.  ct: Hounsfield units.
+    shrunk: image and foreground by the shape they were shrunk to, as several stages ask for the same.
     """
 
     image: Tensor
@@ -31,6 +32,7 @@ class Appearance:
     foreground: Tensor
     valid: Tensor | None
     ct: bool
+    shrunk: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, volume: Volume, mask: Volume | None, device: torch.device) -> Appearance:
@@ -53,13 +55,16 @@ class Appearance:
         shape = shrunk_shape(self.geometry.shape, factors)
         if shape == self.geometry.shape:
             return self
-        nearest = [
-            None if t is None else torch.nn.functional.interpolate(t, size=shape, mode="nearest-exact")
-            for t in (self.foreground, self.valid)
-        ]
-        shrunk = smooth_and_shrink(self.image, factors)
-        assert nearest[0] is not None  # for the type checker: a foreground is always there
-        return Appearance(shrunk, self.geometry.resized(shape[::-1]), nearest[0], nearest[1], self.ct)
+        if shape not in self.shrunk:
+            self.shrunk[shape] = smooth_and_shrink(self.image, factors), _nearest(self.foreground, shape)
+        valid = None if self.valid is None else _nearest(self.valid, shape)
+        return Appearance(
+            self.shrunk[shape][0], self.geometry.resized(shape[::-1]), self.shrunk[shape][1], valid, self.ct
+        )
+
+
+def _nearest(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return torch.nn.functional.interpolate(mask, size=shape, mode="nearest-exact")
 
 
 def looks_like_ct(raw: Tensor) -> bool:

@@ -3,13 +3,16 @@
 A case is a folder with fixed.nii.gz, moving.nii.gz, fixed_mask.nii.gz and either truth.npy (phi(x) - x in mm, LPS,
 on the fixed grid, (Z, Y, X, 3)) or fixed_labels.nii.gz and moving_labels.nii.gz, or both. Each is registered in every
 way that is named (--way "T alone=--model runs/brain --no-refine"; the defaults unless told) by the command in a process
-of its own; SimpleITK reads the transform, which is compared with the truth. One JSON line a case; cases that the file
-holds already are not run again. `--table` prints the lines as Markdown, `--medians` those of each way over all cases.
+of its own; SimpleITK reads the transform, which is compared with the truth. `--peer TOOL` runs another tool beside
+(peers.py; `--python FAMILY=PYTHON` names the environment that holds it), its conversion not timed. All take two
+threads; seconds and peak memory are of the whole process. One JSON line a case; cases that the file holds are not run
+again. `--table` prints the lines as Markdown, `--medians` those of each way over the cases that all have done, `--plot
+PICTURE` draws accuracy against time.
 """
 
 import argparse
 import json
-import resource
+import os
 import shlex
 import subprocess
 import sys
@@ -18,24 +21,50 @@ import time
 from pathlib import Path
 
 import numpy as np
+import peers
 import SimpleITK as sitk
 
 COMMAND = Path(sys.executable).with_name("deformgan")
+PEERS = Path(peers.__file__)
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 
 def run(case: Path, way: str, options: list[str]) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"
         names = ["--fixed", case / "fixed.nii.gz", "--moving", case / "moving.nii.gz", "--out", out]
-        begin = time.perf_counter()
-        done = subprocess.run([COMMAND, "register", *names, *options, "-q"], capture_output=True, text=True)
-        wall = time.perf_counter() - begin
-        row = {"case": case.name, "way": way, "wall_s": round(wall, 2)}
-        if done.returncode:
-            return row | {"error": done.stderr.strip()[-200:]}
+        row = {"case": case.name, "way": way} | timed([COMMAND, "register", *names, *options, "-q"])
+        if "error" in row:
+            return row
         result = json.loads((out / "result.json").read_text())
         row |= {"kept": result["kept"], "timings_s": result["timings_s"], "similarity": result["similarity"]}
         return row | scored(case, sitk.ReadTransform(str(out / "transform.h5")))
+
+
+def run_peer(case: Path, tool: str, python: str) -> dict:
+    with tempfile.TemporaryDirectory() as scratch:
+        names = [tool, case / "fixed.nii.gz", case / "moving.nii.gz", Path(scratch) / "out"]
+        row = {"case": case.name, "way": tool} | timed([python, PEERS, "run", *names])
+        if "error" not in row:
+            row |= {k: v for k, v in timed([python, PEERS, "transform", *names]).items() if k == "error"}
+        if "error" not in row:
+            row |= scored(case, sitk.ReadTransform(str(Path(scratch) / "out/transform.h5")))
+        return row
+
+
+def timed(command: list) -> dict:
+    """Wall seconds and peak MB of a process, or what it said when it failed."""
+    threads = dict.fromkeys(THREADS, str(peers.THREADS))
+    with tempfile.TemporaryFile() as said:
+        begin = time.perf_counter()
+        child = subprocess.Popen([str(c) for c in command], stdout=said, stderr=said, env=os.environ | threads)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        row: dict = {"wall_s": round(time.perf_counter() - begin, 2), "peak_mb": round(usage.ru_maxrss / 1024)}
+        if child.returncode:
+            said.seek(0)
+            row["error"] = said.read().decode(errors="replace").strip()[-200:] or f"exit {child.returncode}"
+    return row
 
 
 def scored(case: Path, transform: sitk.Transform) -> dict:
@@ -80,7 +109,7 @@ def table(rows: list[dict]) -> str:
             continue
         quality = DISTANCES if "tre_median" in seeds[0] else OVERLAPS
         cells = [" / ".join(f"{r[key]:{form}}" for r in seeds) if key else "" for key, form in (*quality, *ALWAYS)]
-        kept = " / ".join(sorted({r["kept"] for r in seeds}))
+        kept = " / ".join(sorted({r.get("kept", "") for r in seeds}))
         lines.append("| " + " | ".join([name, way, *cells, kept]) + " |")
     return "\n".join([HEAD, *lines])
 
@@ -92,9 +121,33 @@ def medians(rows: list[dict]) -> str:
     keys = [k for k in MEDIANS if all(k in r for r in rows if r["case"] in done)]
     lines = ["| way | cases | " + " | ".join(MEDIANS[k] for k in keys) + " |", "| --- " * (2 + len(keys)) + "|"]
     for way in ways:
-        cells = [f"{np.median([r[k] for r in rows if r['way'] == way and r['case'] in done]):.3g}" for k in keys]
+        middle = {k: np.median([r[k] for r in rows if r["way"] == way and r["case"] in done]) for k in keys}
+        cells = [f"{v:.0f}" if v >= 100 else f"{v:.3g}" for v in middle.values()]
         lines.append(f"| {way} | {len(done)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def plot(rows: list[dict], picture: str) -> None:
+    """Seconds against the median distance, one point a tool and way: the median over the cases that all have done."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    ways = list(dict.fromkeys(r["way"] for r in rows))
+    good = [r for r in rows if "tre_median" in r]
+    done = set.intersection(*({r["case"] for r in good if r["way"] == way} for way in ways))
+    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+    for way in ways:
+        x, y = (
+            np.median([r[k] for r in good if r["way"] == way and r["case"] in done]) for k in ("wall_s", "tre_median")
+        )
+        axes.plot(x, y, "o" if way in peers.TOOLS else "*", ms=7 if way in peers.TOOLS else 12, label=way)
+        axes.annotate(way, (x, y), xytext=(7, 4), textcoords="offset points", fontsize=9)
+    axes.set(xscale="log", yscale="log", xlabel="seconds, whole process, two threads", ylabel="median distance, mm")
+    axes.set_title(", ".join(sorted(done)), fontsize=9)
+    axes.grid(alpha=0.3, which="both")
+    figure.savefig(picture, dpi=110)
 
 
 MEDIANS = {
@@ -105,6 +158,7 @@ MEDIANS = {
     "folding_percent": "folds %",
     "sd_log_j": "SD log J",
     "wall_s": "s",
+    "peak_mb": "MB",
 }
 COLUMNS = (
     *("case", "way", "median before, mm (or Dice)", "median (or Dice)", "mean", "p95 before", "p95"),
@@ -124,6 +178,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmark-work/accuracy.jsonl"))
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--medians", action="store_true")
+    parser.add_argument("--plot", metavar="PICTURE")
+    parser.add_argument("--peer", action="append", default=[], choices=peers.TOOLS)
+    parser.add_argument("--python", action="append", default=[], metavar="FAMILY=PYTHON")
     args = parser.parse_args()
     rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     if args.table:
@@ -132,17 +189,23 @@ def main() -> None:
     if args.medians:
         print(medians(rows))
         return
+    if args.plot:
+        plot(rows, args.plot)
+        return
     ways = {name: shlex.split(options) for name, _, options in (w.partition("=") for w in args.way or ["default="])}
+    pythons = dict(p.split("=", 1) for p in args.python)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     known = {(r["case"], r["way"]) for r in rows}
     for name in args.cases or sorted(p.name for p in args.root.iterdir() if (p / "fixed.nii.gz").exists()):
-        for way, options in ways.items():
+        for way in (*ways, *args.peer):
             if (name, way) not in known:
-                row = run(args.root / name, way, options)
+                if way in ways:
+                    row = run(args.root / name, way, ways[way])
+                else:
+                    row = run_peer(args.root / name, way, pythons.get(peers.family(way), sys.executable))
                 with args.out.open("a") as lines:
                     lines.write(json.dumps(row) + "\n")
                 print(json.dumps({k: v for k, v in row.items() if k not in ("timings_s", "similarity")}), flush=True)
-    print(f"peak memory of the largest run: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB")
 
 
 if __name__ == "__main__":
