@@ -62,6 +62,8 @@ def register(
         raise InputError(f"--method must be {' or '.join(METHODS)}; got {method!r}")
     if method == "gan" and (affine_only or rigid_only):
         raise InputError("--method gan is a deformable method; leave out --affine-only and --rigid-only")
+    if method == "gan" and model == "auto":
+        raise InputError("--method gan begins with one model or none; name it with --model (see deformgan models)")
     from deformgan.registration.options import RegisterOptions, Stage
     from deformgan.registration.outputs import REPORT, check_output
 

@@ -110,6 +110,7 @@ def bad_calls(files, tmp_path):
     yield (*base, "--similarity", "lcx=1"), "did you mean"
     yield (*base, "--preset", "best"), "preset"
     yield (*base, "--affine-only", "--rigid-only"), "exclude"
+    yield (*base, "--method", "gan", "--model", "auto"), "one model or none"
     yield (*base, "--device", "cuda"), "cuda"
     yield (*base, "--fixed-mask", fixed), "whole-number"
     yield ("register", "--fixed", fixed, "--moving", moving, "--out", tmp_path / "file"), "is a file"
