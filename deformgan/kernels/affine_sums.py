@@ -235,7 +235,7 @@ def _sums(fixed, moving, weight, seen, given, slopes, matrix, code, scale, curve
             z, y = r // height, r % height
             for i in range(3):
                 start[i] = matrix[i, 0] * z + matrix[i, 1] * y + matrix[i, 3]
-            _locate_row(start, slope, still, moving.shape, cell, step, corner, within)
+            _locate_row(width, start, slope, still, moving.shape, cell, step, corner, within)
             any_within = False
             for x in range(width):
                 here[x] = real(1) if within[x] or border else real(0)

@@ -99,15 +99,15 @@ def resize(field: Float, shape: tuple[int, int, int]) -> Float:
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
 def _expand_row(field, at_z, at_y, along_x, z, y, first, last, dense, nodes, row):
-    """U along voxels first..last - 1 of the row (z, y) -> row (3, X').
+    """U along voxels first..last - 1 of the row (z, y) -> row (3, X'), from its beginning.
 
     Blended from lattice rows in `nodes` (3, x + 1), or copied if `dense`.
     """
     if dense:
         for c in range(3):
-            source, target = field[c, z, y, first:last], row[c, first:last]
-            for x in range(len(target)):
-                target[x] = source[x]
+            source = field[c, z, y, first:last]
+            for x in range(len(source)):
+                row[c, x] = source[x]
         return
     index_z, weight_z = at_z
     index_y, weight_y = at_y
@@ -125,18 +125,17 @@ def _expand_row(field, at_z, at_y, along_x, z, y, first, last, dense, nodes, row
             back = far[x] + b * (far_y[x] - far[x])
             blended[x] = front + a * (back - front)
         nodes[c, end + 1] = nodes[c, end]
-    row_z, row_y, row_x = row[0, first:last], row[1, first:last], row[2, first:last]
-    for x in range(len(row_x)):
+    for x in range(len(index_x)):
         i, w = np.uint32(index_x[x]), weight_x[x]
         j = i + np.uint32(1)
-        row_z[x] = nodes[0, i] + w * (nodes[0, j] - nodes[0, i])
-        row_y[x] = nodes[1, i] + w * (nodes[1, j] - nodes[1, i])
-        row_x[x] = nodes[2, i] + w * (nodes[2, j] - nodes[2, i])
+        row[0, x] = nodes[0, i] + w * (nodes[0, j] - nodes[0, i])
+        row[1, x] = nodes[1, i] + w * (nodes[1, j] - nodes[1, i])
+        row[2, x] = nodes[2, i] + w * (nodes[2, j] - nodes[2, i])
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _locate_row(start, slope, u, size, first, last, cell, step, weight, within):
-    """Image cells of voxels first..last - 1 of a row: flat index, steps to the far corners, weights, whether inside.
+def _locate_row(count, start, slope, u, size, cell, step, weight, within):
+    """Image cells of the first `count` voxels of a row: flat index, steps to the far corners, weights, whether inside.
 
     start, slope: image index of voxel 0 of the row at U = 0 (3,), and the 3x3 part of the matrix.
     """
@@ -144,12 +143,8 @@ def _locate_row(start, slope, u, size, first, last, cell, step, weight, within):
     one, half = real(1), real(0.5)
     nz, ny, nx = np.int32(size[0]), np.int32(size[1]), np.int32(size[2])
     fz, fy, fx = real(nz), real(ny), real(nx)
-    u_z, u_y, u_x = u[0, first:last], u[1, first:last], u[2, first:last]
-    cell, within, offset = cell[first:last], within[first:last], real(first)
-    weight_z, weight_y, weight_x = weight[0, first:last], weight[1, first:last], weight[2, first:last]
-    step_z, step_y, step_x = step[0, first:last], step[1, first:last], step[2, first:last]
-    for x in range(len(cell)):
-        uz, uy, ux = u_z[x], u_y[x], u_x[x] + (real(x) + offset)
+    for x in range(count):
+        uz, uy, ux = u[0, x], u[1, x], u[2, x] + real(x)
         pz = start[0] + slope[0, 0] * uz + slope[0, 1] * uy + slope[0, 2] * ux
         py = start[1] + slope[1, 0] * uz + slope[1, 1] * uy + slope[1, 2] * ux
         px = start[2] + slope[2, 0] * uz + slope[2, 1] * uy + slope[2, 2] * ux
@@ -157,32 +152,29 @@ def _locate_row(start, slope, u, size, first, last, cell, step, weight, within):
         within[x] = low & (pz < fz - half) & (py < fy - half) & (px < fx - half)
         pz, py, px = min(max(pz, -one), fz), min(max(py, -one), fy), min(max(px, -one), fx)
         qz, qy, qx = np.floor(pz), np.floor(py), np.floor(px)
-        weight_z[x], weight_y[x], weight_x[x] = pz - qz, py - qy, px - qx
+        weight[0, x], weight[1, x], weight[2, x] = pz - qz, py - qy, px - qx
         iz, iy, ix = np.int32(qz), np.int32(qy), np.int32(qx)
         z0, z1 = min(max(iz, np.int32(0)), nz - np.int32(1)), min(max(iz + np.int32(1), np.int32(0)), nz - np.int32(1))
         y0, y1 = min(max(iy, np.int32(0)), ny - np.int32(1)), min(max(iy + np.int32(1), np.int32(0)), ny - np.int32(1))
         x0, x1 = min(max(ix, np.int32(0)), nx - np.int32(1)), min(max(ix + np.int32(1), np.int32(0)), nx - np.int32(1))
         cell[x] = (z0 * ny + y0) * nx + x0
-        step_z[x], step_y[x], step_x[x] = (z1 - z0) * ny * nx, (y1 - y0) * nx, x1 - x0
+        step[0, x], step[1, x], step[2, x] = (z1 - z0) * ny * nx, (y1 - y0) * nx, x1 - x0
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _sample_row(flat, first, last, cell, step, weight, within, border, outside, slope, value, gradient):
-    """Trilinear values along a row and, where `gradient` (3, X') is not empty, their derivative by U."""
-    wanted = gradient.shape[1] > 0
+def _sample_row(flat, cell, step, weight, within, border, outside, slope, value, gradient):
+    """Trilinear values of one row and, where the three rows of `gradient` are not empty, their derivative by U."""
+    by_z, by_y, by_x = gradient[0], gradient[1], gradient[2]
+    wanted = len(by_z) > 0
     zero = value.dtype.type(0)
-    cell, within, value = cell[first:last], within[first:last], value[first:last]
-    weight_z, weight_y, weight_x = weight[0, first:last], weight[1, first:last], weight[2, first:last]
-    step_z, step_y, step_x = step[0, first:last], step[1, first:last], step[2, first:last]
-    by_z, by_y, by_x = gradient[0, first:last], gradient[1, first:last], gradient[2, first:last]
-    for x in range(len(value)):
+    for x in range(value.shape[0]):
         a = np.uint32(cell[x])
-        b = a + np.uint32(step_y[x])
-        c, d, e = a + np.uint32(step_z[x]), b + np.uint32(step_z[x]), np.uint32(step_x[x])
+        b = a + np.uint32(step[1, x])
+        c, d, e = a + np.uint32(step[0, x]), b + np.uint32(step[0, x]), np.uint32(step[2, x])
         v00, v01, v10, v11 = flat[a], flat[b], flat[c], flat[d]
         e00, e01 = flat[np.uint32(a + e)] - v00, flat[np.uint32(b + e)] - v01
         e10, e11 = flat[np.uint32(c + e)] - v10, flat[np.uint32(d + e)] - v11
-        wz, wy, wx = weight_z[x], weight_y[x], weight_x[x]
+        wz, wy, wx = weight[0, x], weight[1, x], weight[2, x]
         c00, c01, c10, c11 = v00 + wx * e00, v01 + wx * e01, v10 + wx * e10, v11 + wx * e11
         c0, c1 = c00 + wy * (c01 - c00), c10 + wy * (c11 - c10)
         keep = within[x] | border
@@ -198,26 +190,22 @@ def _sample_row(flat, first, last, cell, step, weight, within, border, outside, 
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _weigh_row(valid, first, last, cell, step, weight, within, fixed_weight, out):
-    """The weight of each voxel of a row: see warp_composed; `valid` flat, `fixed_weight` (X',), either may be empty."""
+def _weigh_row(valid, cell, step, weight, within, fixed_weight, out):
+    """The weight of each voxel of a row: see warp_composed; `valid` flat, `fixed_weight` a row, either may be empty."""
     half = np.float32(0.5)
-    cell, within, out = cell[first:last], within[first:last], out[first:last]
-    weight_z, weight_y, weight_x = weight[0, first:last], weight[1, first:last], weight[2, first:last]
-    step_z, step_y, step_x = step[0, first:last], step[1, first:last], step[2, first:last]
     if valid.shape[0] > 0:
         for x in range(len(out)):
             a = np.uint32(cell[x])
-            a += np.uint32(step_z[x]) * np.uint32(weight_z[x] + half)  # no branches: they would be mispredicted
-            a += np.uint32(step_y[x]) * np.uint32(weight_y[x] + half)
-            a += np.uint32(step_x[x]) * np.uint32(weight_x[x] + half)
+            a += np.uint32(step[0, x]) * np.uint32(weight[0, x] + half)  # no branches: they would be mispredicted
+            a += np.uint32(step[1, x]) * np.uint32(weight[1, x] + half)
+            a += np.uint32(step[2, x]) * np.uint32(weight[2, x] + half)
             out[x] = np.float32(within[x] & valid[np.uint32(a)])
     else:
         for x in range(len(out)):
             out[x] = np.float32(within[x])
     if fixed_weight.shape[0] > 0:
-        share = fixed_weight[first:last]
         for x in range(len(out)):
-            out[x] *= share[x]
+            out[x] *= fixed_weight[x]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -242,15 +230,19 @@ def _warp(
             if field.shape[1] > 0:
                 _expand_row(field, at_z, at_y, at_x, z, y, first, last, dense, nodes, row)
             for i in range(3):
-                start[i] = matrix[i, 0] * z + matrix[i, 1] * y + matrix[i, 3]
-            _locate_row(start, slope, row, image.shape, first, last, cell, step, weight, within)
-            rise = gradient[:, z, y] if gradient.shape[1] > 0 else gradient[:, :0, 0, 0]
-            _sample_row(flat, first, last, cell, step, weight, within, border, outside, slope, out[z, y], rise)
+                start[i] = matrix[i, 0] * z + matrix[i, 1] * y + matrix[i, 2] * first + matrix[i, 3]
+            _locate_row(last - first, start, slope, row, image.shape, cell, step, weight, within)
+            value = out[z, y, first:last]
+            if gradient.shape[1] > 0:
+                rise = gradient[0, z, y, first:last], gradient[1, z, y, first:last], gradient[2, z, y, first:last]
+            else:
+                rise = value[:0], value[:0], value[:0]
+            _sample_row(flat, cell, step, weight, within, border, outside, slope, value, rise)
             if inside.shape[0] > 0:
-                inside[z, y, first:last] = within[first:last]
+                inside[z, y, first:last] = within[: last - first]
             if weights.shape[0] > 0:
-                share = fixed_weight[z, y] if fixed_weight.shape[0] > 0 else fixed_weight[:0, 0, 0]
-                _weigh_row(flat_valid, first, last, cell, step, weight, within, share, weights[z, y])
+                share = fixed_weight[z, y, first:last] if fixed_weight.shape[0] > 0 else value[:0]
+                _weigh_row(flat_valid, cell, step, weight, within, share, weights[z, y, first:last])
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
