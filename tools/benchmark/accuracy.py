@@ -26,6 +26,12 @@ import SimpleITK as sitk
 
 COMMAND = Path(sys.executable).with_name("deformgan")
 PEERS = Path(peers.__file__)
+METER = """if True:  # runs a command and says last how much memory it took; a large parent's would count as its child's
+    import resource, subprocess, sys
+    code = subprocess.run(sys.argv[1:]).returncode
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, flush=True)
+    sys.exit(code)
+"""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 
@@ -57,13 +63,14 @@ def timed(command: list) -> dict:
     threads = dict.fromkeys(THREADS, str(peers.THREADS))
     with tempfile.TemporaryFile() as said:
         begin = time.perf_counter()
-        child = subprocess.Popen([str(c) for c in command], stdout=said, stderr=said, env=os.environ | threads)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        row: dict = {"wall_s": round(time.perf_counter() - begin, 2), "peak_mb": round(usage.ru_maxrss / 1024)}
-        if child.returncode:
-            said.seek(0)
-            row["error"] = said.read().decode(errors="replace").strip()[-200:] or f"exit {child.returncode}"
+        whole = [sys.executable, "-IS", "-c", METER, *(str(c) for c in command)]
+        code = subprocess.run(whole, stdout=said, stderr=said, env=os.environ | threads).returncode
+        row: dict = {"wall_s": round(time.perf_counter() - begin, 2)}
+        said.seek(0)
+        *lines, kilobytes = said.read().decode(errors="replace").strip().splitlines()
+        row["peak_mb"] = round(int(kilobytes) / 1024)
+        if code:
+            row["error"] = "\n".join(lines)[-200:] or f"exit {code}"
     return row
 
 
