@@ -67,7 +67,7 @@ def _gather_planes(gradient, scale, spans, order, at_y, at_x, planes):
             rows[:] = np.float32(0)
             for y in range(height):
                 k, b = index_y[y], weight_y[y]
-                for x in range(spans[z, y, 0], spans[z, y, 1]):
+                for x in range(np.uint64(spans[z, y, 0]), np.uint64(spans[z, y, 1])):
                     g = gradient[c, z, y, x] * scale[z, y, x] if scale.shape[0] > 0 else gradient[c, z, y, x]
                     rows[k, x] += g - b * g
                     rows[k + 1, x] += b * g

@@ -49,7 +49,7 @@ def rows(shape: tuple[int, ...]) -> Iterator[Row]:
     yield _with_derivative("LCC 7^3, value and derivative", lcc, warped, None, 5)
     yield _with_derivative("the same, weighted", lcc, warped, weight, 4)
     yield _with_derivative("LG 7^3, value and derivative", LocalGradient(fixed), warped, None, 5)
-    yield _with_derivative("GC, value and derivative", GradientCorrelation(fixed), warped, None, 3)
+    yield _with_derivative("GC, value and derivative", GradientCorrelation(fixed, None), warped, None, 3)
     yield _with_derivative("MI, 32 bins, value and derivative", MutualInformation(fixed), warped, None, 3)
     mind = SelfSimilarity(fixed)
     leaf = warped.clone().requires_grad_()
