@@ -92,22 +92,6 @@ def put_blank(ring_sums, slot, blank):
         put_row(ring_sums, slot, blank, y)
 
 
-@njit(inline="always")
-def span_of(spans, z, y):
-    """(first, one past the last) voxel; unsigned, so that a loop over them needs no look-out for negative indices."""
-    return np.uint64(spans[z, y, 0]), np.uint64(spans[z, y, 1])
-
-
-@njit(inline="always")
-def hull(one, other):
-    """The span that holds both."""
-    if one[0] == one[1]:
-        return other
-    if other[0] == other[1]:
-        return one
-    return min(one[0], other[0]), max(one[1], other[1])
-
-
 @njit(nogil=True, fastmath=True, error_model="numpy")
 def sum_window_row(planes, y, first, last, line, reach, out):
     """Voxels first..last - 1 of out (K, X) = sums of planes (K, Y, X) over the window of reach rows and voxels.

@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from deformgan.kernels.spans import Spans, dealt, whole
+from deformgan.kernels.spans import Spans, dealt, span_of, whole
+from deformgan.kernels.threads import threads_in_use
 
 Float = NDArray[np.float32]
 Weights = tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -46,7 +47,8 @@ def adjoint(
     along = [lattice_weights(n, m, f) for n, m, f in zip(size, shape, factors, strict=True)]
     scale = np.empty((0, 0, 0), np.float32) if weight is None else weight
     planes = np.empty((3, size[0], shape[1], shape[2]), np.float32)
-    _gather_planes(gradient, scale, whole(size) if spans is None else spans, dealt(size[0]), along[1], along[2], planes)
+    counted, order = whole(size) if spans is None else spans, dealt(size[0], threads_in_use())
+    _gather_planes(gradient, scale, counted, order, along[1], along[2], planes)
     out = np.empty((3, *shape), np.float32)
     _gather_depth(planes, along[0], out)
     return out
@@ -67,7 +69,8 @@ def _gather_planes(gradient, scale, spans, order, at_y, at_x, planes):
             rows[:] = np.float32(0)
             for y in range(height):
                 k, b = index_y[y], weight_y[y]
-                for x in range(np.uint64(spans[z, y, 0]), np.uint64(spans[z, y, 1])):
+                first, last = span_of(spans, z, y)
+                for x in range(first, last):
                     g = gradient[c, z, y, x] * scale[z, y, x] if scale.shape[0] > 0 else gradient[c, z, y, x]
                     rows[k, x] += g - b * g
                     rows[k + 1, x] += b * g

@@ -18,17 +18,15 @@ from numpy.typing import NDArray
 from deformgan.kernels.box import (
     NONE,
     box_sum,
-    hull,
     put_span,
     slab_bounds,
-    span_of,
     sum_window_row,
     total_weight,
     window_counts,
     window_weights,
 )
 from deformgan.kernels.scale import shift_and_scale
-from deformgan.kernels.spans import Spans, whole
+from deformgan.kernels.spans import Spans, hull, span_of, whole
 
 Float = NDArray[np.float32]
 
@@ -137,10 +135,8 @@ def _slide_planes(sums, top, warped, fixed, weight, spans, shift_scale, enter, l
         if weight.shape[0] == 0:
             _slide_row(sums, k, m_new, f_new, m_old, f_old, shift, scale)
             continue
-        here, gone = (
-            span_of(spans, enter, y) if enter >= 0 else nothing,
-            span_of(spans, leave, y) if leave >= 0 else nothing,
-        )
+        here = span_of(spans, enter, y) if enter >= 0 else nothing
+        gone = span_of(spans, leave, y) if leave >= 0 else nothing
         first, last = hull(here, gone)
         if first < last:
             w_new, w_old = weight[enter, y] if enter >= 0 else blank, weight[leave, y] if leave >= 0 else blank
@@ -200,22 +196,22 @@ def _weighted_row(box, first, last, floor, squared, outer, planes):
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _gradient_plane(ring_sums, low, first, last, warped, fixed, weight, spans, shift_scale, factor, reach, out):
-    """Add the derivative by rows first..last - 1 of a plane (Y, X) to `out`; weight (Y, X) or empty.
+def _gradient_plane(ring_sums, low, first, last, z, warped, fixed, weight, spans, shift_scale, factor, reach, out):
+    """Add the derivative by rows first..last - 1 of plane z to `out`; weight may be empty.
 
     ring_sums: sums along z of p, q, r of the windows of the rows from `low` on.
     """
-    width = out.shape[1]
+    width = out.shape[2]
     shift, scale = shift_scale[0], shift_scale[1]
     box, line = np.empty((3, width), np.float32), np.zeros(width + 2 * reach, np.float32)
     for y in range(first, last):
-        a, b = np.uint64(spans[y, 0]), np.uint64(spans[y, 1])
+        a, b = span_of(spans, z, y)
         if a == b:
             continue
         sum_window_row(ring_sums, y - low, a, b, line, reach, box)
-        s_p, s_q, s_r, m_row, f_row, o_row = (box[0], box[1], box[2], warped[y], fixed[y], out[y])
+        s_p, s_q, s_r, m_row, f_row, o_row = (box[0], box[1], box[2], warped[z, y], fixed[z, y], out[z, y])
         if weight.shape[0] > 0:
-            w_row = weight[y]
+            w_row = weight[z, y]
             for x in range(a, b):
                 slope = f_row[x] * s_p[x] - (m_row[x] - shift) * scale * s_q[x] - s_r[x]
                 o_row[x] += factor * w_row[x] * slope
@@ -295,9 +291,8 @@ def _correlate_block(
                 put_span(ring_sums, slot, blank, y - low, old, nothing)
         p = z - reach
         if wanted and p >= 0:
-            w = weight[p] if weight.shape[0] > 0 else fixed[p, :0]
             _gradient_plane(
-                ring_sums, low, first, last, warped[p], fixed[p], w, spans[p], shift_scale, factor, reach, gradient[p]
+                ring_sums, low, first, last, p, warped, fixed, weight, spans, shift_scale, factor, reach, gradient
             )
     return total
 

@@ -12,12 +12,13 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from deformgan.kernels.box import NONE
-from deformgan.kernels.spans import Spans, dealt_rows, whole
+from deformgan.kernels.spans import Spans, dealt, span_of, whole
 
 Float = NDArray[np.float32]
 Bins = NDArray[np.uint8]
 
 _TASKS = 16
+_RUN = 32  # rows that a task takes one after another
 
 
 def joint_histogram(
@@ -59,7 +60,7 @@ def histogram_derivative(
 
 
 def _rows(warped: Float, weight: Float | None, spans: Spans | None) -> tuple[Float, Spans, NDArray[np.int64]]:
-    order = dealt_rows(warped.shape[0] * warped.shape[1], _TASKS)
+    order = dealt(warped.shape[0] * warped.shape[1], _TASKS, _RUN)
     return NONE if weight is None else weight, whole(warped.shape) if spans is None else spans, order
 
 
@@ -80,7 +81,8 @@ def _count(bins_of_fixed, warped, weight, spans, order, low, rate, bins, tasks):
         pair = np.zeros((2, bins * bins))
         for n in order[t * size // tasks : (t + 1) * size // tasks]:
             z, y = n // height, n % height
-            for x in range(np.uint64(spans[z, y, 0]), np.uint64(spans[z, y, 1])):
+            begin, end = span_of(spans, z, y)
+            for x in range(begin, end):
                 table = pair[x % np.uint64(2)]
                 first, s = _place(warped[z, y, x], low, rate, bins)
                 at = np.uint32(bins_of_fixed[z, y, x]) * np.uint32(bins) + first
@@ -107,7 +109,8 @@ def _spread(bins_of_fixed, warped, weight, spans, order, low, rate, table, tasks
     for t in prange(tasks):
         for n in order[t * size // tasks : (t + 1) * size // tasks]:
             z, y = n // height, n % height
-            for x in range(np.uint64(spans[z, y, 0]), np.uint64(spans[z, y, 1])):
+            begin, end = span_of(spans, z, y)
+            for x in range(begin, end):
                 first, s = _place(warped[z, y, x], low, rate, bins)
                 at = np.uint32(bins_of_fixed[z, y, x]) * np.uint32(bins) + first
                 r = one - s

@@ -11,11 +11,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from deformgan.kernels.threads import threads_in_use
-
 Spans = NDArray[np.int32]  # (Z, Y, 2)
-
-RUN = 32  # rows that a thread takes one after another
 
 
 def spans_of(region: NDArray[np.bool_]) -> Spans:
@@ -32,20 +28,30 @@ def whole(shape: tuple[int, ...]) -> Spans:
     return spans
 
 
-def dealt(count: int) -> NDArray[np.int64]:
-    """0..count - 1 in an order of which each thread's share, one after another, has planes from everywhere.
+@lru_cache(16)
+def dealt(count: int, hands: int, run: int = 1) -> NDArray[np.int64]:
+    """0..count - 1 in an order each of whose parts, of so many `hands`, has runs of about `run` from everywhere.
 
-    A body has its widest planes on one side, and the threads must end together.
+    A body has its widest planes on one side, and the threads, which take a part each, must end together.
     """
-    hands = threads_in_use()
-    return np.concatenate([np.arange(first, count, hands) for first in range(hands)])
+    runs = np.array_split(np.arange(count), hands * max(1, count // (hands * run)))
+    return np.concatenate([part for first in range(hands) for part in runs[first::hands]])
 
 
-@lru_cache(8)
-def dealt_rows(count: int, hands: int) -> NDArray[np.int64]:
-    """0..count - 1 in an order each of whose parts, of so many `hands`, has runs from everywhere."""
-    runs = np.array_split(np.arange(count), hands * max(1, count // (hands * RUN)))
-    return np.concatenate([row for first in range(hands) for row in runs[first::hands]])
+@njit(inline="always")
+def span_of(spans, z, y):
+    """(first, one past the last) voxel; unsigned, so that a loop over them needs no look-out for negative indices."""
+    return np.uint64(spans[z, y, 0]), np.uint64(spans[z, y, 1])
+
+
+@njit(inline="always")
+def hull(one, other):
+    """The span that holds both."""
+    if one[0] == one[1]:
+        return other
+    if other[0] == other[1]:
+        return one
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 @njit(parallel=True, cache=True, nogil=True)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from deformgan.kernels.lattice import lattice_weights
 from deformgan.kernels.spans import Spans, dealt, whole
+from deformgan.kernels.threads import threads_in_use
 
 Float = NDArray[np.float32]
 
-_NO_VOLUME = np.empty((0, 0, 0), np.float32)
+_NO_WEIGHT = np.empty((0, 0, 0), np.float32)
 _NO_FIELD = np.empty((3, 0, 0, 0), np.float32)
 _NO_MASK = np.empty((0, 0, 0), np.bool_)
-_NO_WEIGHT = np.empty((0, 0, 0), np.float32)
 
 
 def warp_composed(
@@ -80,7 +80,7 @@ def warp_composed(
         _NO_WEIGHT if fixed_weight is None else fixed_weight,
         _NO_MASK if valid is None else valid,
         whole(shape) if spans is None else spans,
-        dealt(shape[0]),
+        dealt(shape[0], threads_in_use()),
     )
 
 

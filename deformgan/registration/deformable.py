@@ -91,12 +91,14 @@ class Level:
         lattice = Geometry.from_matrix(grid.matrix @ step, nodes)
         return cls(fixed, moving, reversed_axes(index_matrix(grid, moving.geometry, affine)), factors, lattice)
 
+    def brought(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(image (1, 1, *moving) on the fixed grid by the affine map alone, where it has a value)."""
+        still = torch.zeros(1, 3, *self.lattice.shape, device=image.device)
+        return warp_through(image, self.matrix, still, self.factors, self.fixed.geometry.shape)
+
     def weight(self) -> Tensor:
         """(1, 1, *fixed): 1 on and around the tissue of either image where the fixed one may be used, else 0."""
-        still = torch.zeros(1, 3, *self.lattice.shape, device=self.fixed.image.device)
-        shape = self.fixed.geometry.shape
-        other = warp_through(self.moving.foreground, self.matrix, still, self.factors, shape)[0]
-        tissue = torch.maximum(other, self.fixed.foreground)
+        tissue = torch.maximum(self.brought(self.moving.foreground)[0], self.fixed.foreground)
         near = (gaussian_smooth(tissue, MARGIN / 2) > NEAR).float()
         return near if self.fixed.valid is None else near * self.fixed.valid
 

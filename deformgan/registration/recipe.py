@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.deformable import Level, Settings
-from deformgan.spatial.warp import warp_through
 
 LEVEL_MM = 3.0  # voxels at which the two histograms are compared
 SAME_CONTRAST = 0.11  # standard deviations between the sorted intensities of both below which the modality is one
@@ -50,8 +49,7 @@ CT_AND_MR = Recipe("CT and MR", SIMILARITY, Settings(elastic_sigma=8.0, force_si
 def _contrast_distance(fixed: Appearance, moving: Appearance, matrix: NDArray[np.float64]) -> float:
     """Mean distance between the sorted, standardised intensities of the tissue that both show."""
     level = Level.of(fixed, moving, matrix, LEVEL_MM)
-    still = torch.zeros(1, 3, *level.lattice.shape, device=fixed.image.device)
-    warped, inside = warp_through(level.moving.image, level.matrix, still, level.factors, level.fixed.geometry.shape)
+    warped, inside = level.brought(level.moving.image)
     seen = inside & (level.fixed.foreground > 0)
     a, b = (torch.sort(image[seen])[0] for image in (warped, level.fixed.image))
     return float(((a - a.mean()) / a.std() - (b - b.mean()) / b.std()).abs().mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,11 +93,8 @@ class CachedLoss:
         check_pair(warped, self.fixed)
         if self.compiled and runs_compiled(warped, self.fixed, dtypes=self.dtypes):
             return self._evaluate(warped, weight, spans=spans, times=times, onto=onto)
-        with torch.enable_grad():
-            leaf = warped.detach().requires_grad_()
-            loss = self._reference(leaf, weight)
-            (gradient,) = torch.autograd.grad(times * loss, leaf)
-        return float(loss.detach()), gradient if onto is None else onto.add_(gradient)
+        loss, gradient = by_autograd(self._reference, warped, weight)
+        return loss, gradient.mul_(times) if onto is None else onto.add_(gradient, alpha=times)
 
     def _evaluate(
         self,
@@ -148,6 +146,17 @@ class _KnownGradient(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient if float(grads[0]) == 1 else gradient * grads[0], None, None
+
+
+def by_autograd(
+    loss_of: Callable[[Tensor, Tensor | None], Tensor], warped: Tensor, weight: Tensor | None
+) -> tuple[float, Tensor]:
+    """Loss of (warped, weight) and its derivative by warped, whether or not autograd is on."""
+    with torch.enable_grad():
+        leaf = warped.detach().requires_grad_()
+        loss = loss_of(leaf, weight)
+        (gradient,) = torch.autograd.grad(loss, leaf)
+    return float(loss.detach()), gradient
 
 
 def symmetric_loss(by_warped: Tensor, by_fixed: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deformgan.errors import InputError
 from deformgan.kernels.spans import Spans
-from deformgan.similarity.cached import CachedLoss
+from deformgan.similarity.cached import CachedLoss, by_autograd
 from deformgan.similarity.correlation import FLOOR, LocalCorrelation, ncc_loss
 from deformgan.similarity.descriptors import SelfSimilarity
 from deformgan.similarity.gradient import GradientCorrelation, LocalGradient
@@ -155,9 +155,6 @@ def _add_derivative(
     """Loss of one term; `times` its derivative by warped is added onto a tensor."""
     if isinstance(term, CachedLoss):
         return term.with_derivative(warped, weight, spans=spans, times=times, onto=onto)[0]
-    with torch.enable_grad():
-        leaf = warped.detach().requires_grad_()
-        loss = term(leaf, weight)
-        (slope,) = torch.autograd.grad(loss, leaf)
+    loss, slope = by_autograd(term, warped, weight)
     onto.add_(slope, alpha=times)
-    return float(loss.detach())
+    return loss

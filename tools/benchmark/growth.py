@@ -18,7 +18,7 @@ from accuracy import COMMAND, timed
 from deformgan.io.formats import read_volume
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.deformable import Level, solve_level
-from deformgan.registration.recipe import SIMILARITY, TWO_MODALITIES
+from deformgan.registration.recipe import TWO_MODALITIES
 from deformgan.similarity.objective import parse_similarity
 
 REPEATS = 3
@@ -39,7 +39,7 @@ def per_iteration(fixed: Path, moving: Path) -> float:
     pair = [Appearance.of(read_volume(str(p)), None, torch.device("cpu")) for p in (fixed, moving)]
     level = Level.of(*pair, np.eye(4), min(pair[0].geometry.spacing))
     ends: list[float] = []
-    weights, settings = parse_similarity(SIMILARITY), TWO_MODALITIES.settings
+    weights, settings = parse_similarity(TWO_MODALITIES.similarity), TWO_MODALITIES.settings
     solve_level(level, None, weights, ITERATIONS, settings, lambda done, loss: ends.append(time.perf_counter()))
     return statistics.median(np.diff(ends))
 
