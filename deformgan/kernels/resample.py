@@ -17,6 +17,7 @@ Array = NDArray[Any]
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 
+STRAIGHT = 1e-9  # an axis that leans by fewer voxels a voxel is straight, but for rounding: its rows are read faster
 _NO_FIELD = np.zeros((0, 0, 0, 3), np.float32)
 
 
@@ -41,8 +42,7 @@ def resample(
     """
     u = _NO_FIELD if field is None else np.ascontiguousarray(field, np.float32)
     lattice = np.eye(4) if to_field is None else np.ascontiguousarray(to_field, np.float64)
-    # An axis of the lattice that leans by less than 1e-9 voxels a voxel is rounding: straight rows are read faster.
-    lattice = np.where(np.abs(lattice) < 1e-9, 0.0, lattice)
+    lattice = np.where(np.abs(lattice) < STRAIGHT, 0.0, lattice)
     linear = np.eye(3) if turn is None else np.ascontiguousarray(turn, np.float64)
     chain = np.ascontiguousarray(matrix, np.float64), lattice, linear, u
     if nearest:
@@ -51,6 +51,18 @@ def resample(
         _nearest(np.ascontiguousarray(moving).view(bits), *chain, value, out.view(bits))
     else:
         _linear(np.ascontiguousarray(moving, np.float32), *chain, np.float32(outside), out)
+
+
+def dense_displacement(field: Float, to_field: Double, turn: Double, out: Float) -> None:
+    """Fill out (Z, Y, X, 3), of any strides, with turn u(to_field (x, 1)) for every voxel index x of its grid.
+
+    field: u, (z, y, x, 3), mm, x y z, 0 outside its lattice.  to_field: (4, 4), index x y z of the grid -> of the
+    lattice.  turn: (3, 3), mm -> the components wanted.
+    """
+    lattice = np.ascontiguousarray(to_field, np.float64)
+    lattice = np.where(np.abs(lattice) < STRAIGHT, 0.0, lattice)
+    chain = lattice, np.ascontiguousarray(turn, np.float64), np.ascontiguousarray(field, np.float32)
+    _dense(*chain, out)
 
 
 def displace(points: Double, field: Float, to_field: Double) -> Double:
@@ -208,6 +220,17 @@ def _nearest(moving, matrix, to_field, turn, field, outside, out):
                     out[z, y, x] = flat[np.uint64((min(k, nz - 1) * ny + min(j, ny - 1)) * nx + min(i, nx - 1))]
                 else:
                     out[z, y, x] = outside
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+def _dense(to_field, turn, field, out):
+    still = np.zeros((3, 4))
+    for z in prange(out.shape[0]):
+        row, blend = np.empty((3, out.shape[2]), np.float64), np.empty((3, field.shape[2]), np.float64)
+        for y in range(out.shape[1]):
+            _locate_row(still, to_field, turn, field, z, y, blend, row)
+            for x in range(out.shape[2]):
+                out[z, y, x, 0], out[z, y, x, 1], out[z, y, x, 2] = row[0, x], row[1, x], row[2, x]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")

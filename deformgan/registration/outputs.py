@@ -9,6 +9,7 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import mkdtemp
@@ -72,7 +73,8 @@ def save_registration(registration: Registration, folder: str | os.PathLike[str]
 
 def _write_all(registration: Registration, folder: Path) -> None:
     begin = time.perf_counter()
-    with ThreadPoolExecutor(1) as beside:  # packing the image takes as long as drawing the report
+    with ThreadPoolExecutor(2) as beside:  # packing the image takes as long as drawing the report
+        beside.submit(import_module, "deformgan.report.figures")  # brings matplotlib, which takes its time
         packed = beside.submit(write_volume, registration.warped, folder / WARPED)
         registration.transform.save(folder / TRANSFORM)
         registration.inverse.save(folder / INVERSE)

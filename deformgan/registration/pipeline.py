@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -136,7 +137,8 @@ def register_files(
 ) -> Registration:
     """`register` for files: masks may be None, `volume` picks one of a 4-D file; the result knows its sources."""
     begin = time.perf_counter()
-    pair = [read_volume(path, volume=volume) for path in (fixed, moving)]
+    with ThreadPoolExecutor(2) as both:  # most of it is unpacking, which lets other threads run
+        pair = list(both.map(lambda path: read_volume(path, volume=volume), (fixed, moving)))
     reading = time.perf_counter() - begin
     found = register(*pair, fixed_mask=fixed_mask, moving_mask=moving_mask, options=options, progress=progress)
     return replace(

@@ -16,7 +16,6 @@ from deformgan.io.volume import Volume
 from deformgan.registration.options import RegisterOptions
 from deformgan.registration.pose import PoseMeasure
 from deformgan.registration.recipe import Recipe
-from deformgan.spatial.grid import displacement_to_voxels
 from deformgan.spatial.jacobian import jacobian_determinant, regularity_of
 from deformgan.spatial.transform import Transform
 
@@ -72,17 +71,22 @@ class Registration:
     @cached_property
     def displacement(self) -> NDArray[np.float32] | None:
         """(Z, Y, X, 3) mm, x y z LPS, on the fixed grid: the deformable part alone; None where there is none."""
-        parts = tuple(p for p in self.transform.parts if isinstance(p, DisplacementField))
-        return Transform(parts).displacement_on(self.fixed.geometry) if parts else None
+        part = self._deformable_part
+        return part.displacement_on(self.fixed.geometry) if part.parts else None
 
     @cached_property
     def jacobian(self) -> NDArray[np.float32] | None:
         """(Z, Y, X): determinant of the deformable part's derivative; 1 = volume kept, 0 and below = folded."""
-        if self.displacement is None:
+        part = self._deformable_part
+        if not part.parts:
             return None
-        voxels = displacement_to_voxels(self.displacement, self.fixed.geometry)
-        determinant: NDArray[np.float32] = jacobian_determinant(voxels)[0, 0].numpy()
+        voxels = torch.from_numpy(part.voxel_displacement_on(self.fixed.geometry))
+        determinant: NDArray[np.float32] = jacobian_determinant(voxels[None])[0, 0].numpy()
         return determinant
+
+    @property
+    def _deformable_part(self) -> Transform:
+        return Transform(tuple(p for p in self.transform.parts if isinstance(p, DisplacementField)))
 
     @cached_property
     def metrics(self) -> dict[str, object]:

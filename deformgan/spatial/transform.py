@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from deformgan.errors import InputError
 from deformgan.io.geometry import Geometry
 from deformgan.io.transform_files import Affine, DisplacementField, Part, read_transform, write_transform
-from deformgan.kernels.resample import displace
-from deformgan.spatial.grid import displacement_to_mm, displacement_to_voxels, voxel_points
+from deformgan.kernels.resample import dense_displacement, displace
+from deformgan.spatial.grid import displacement_to_mm, displacement_to_voxels, index_matrix, voxel_points
 
 __all__ = ["Affine", "DisplacementField", "Transform"]
 
@@ -84,10 +84,23 @@ class Transform:
     def displacement_on(self, geometry: Geometry) -> NDArray[np.float32]:
         """(Z, Y, X, 3) float32, mm, x y z LPS: where this transform moves each voxel centre of `geometry`."""
         out = np.empty((*geometry.shape, 3), np.float32)
+        self._fill(out, geometry, np.eye(3))
+        return out
+
+    def voxel_displacement_on(self, geometry: Geometry) -> NDArray[np.float32]:
+        """(3, Z, Y, X) float32: the same in voxels of `geometry`, components z, y, x."""
+        out = np.empty((3, *geometry.shape), np.float32)
+        self._fill(out.transpose(1, 2, 3, 0), geometry, geometry.inverse[2::-1, :3])
+        return out
+
+    def _fill(self, out: NDArray[np.float32], geometry: Geometry, turn: NDArray[np.float64]) -> None:
+        """out (Z, Y, X, 3) = turn (3, 3) times the way of each voxel centre of `geometry`, mm."""
+        if len(self.parts) == 1 and isinstance(part := self.parts[0], DisplacementField):
+            dense_displacement(part.displacement, index_matrix(geometry, part.geometry), turn, out)
+            return
         for start, stop, slab in slabs(geometry):
             points = voxel_points(slab).reshape(-1, 3)
-            out[start:stop] = (self.apply(points) - points).reshape(out[start:stop].shape)
-        return out
+            out[start:stop] = ((self.apply(points) - points) @ turn.T).reshape(out[start:stop].shape)
 
     def merged(self) -> Transform:
         """The same map with neighbouring affines multiplied into one."""

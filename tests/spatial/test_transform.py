@@ -135,6 +135,24 @@ def test_displacement_on_is_the_way_of_each_voxel_centre():
     np.testing.assert_allclose(u, sitk.GetArrayFromImage(expected), atol=1e-4)
 
 
+@pytest.mark.parametrize("lattice", [grid(ORDERS[9][0], ORDERS[9][1]), grid(size=(7, 5, 6))], ids=["turned", "straight"])
+@pytest.mark.parametrize("degrees", [0.0, 3.0])
+def test_displacement_of_a_field_alone_is_read_in_one_pass(lattice, degrees):
+    geometry, transform = grid(size=(5, 6, 7), degrees=degrees), Transform((field_on(lattice),))
+    points = voxel_points(geometry)
+    expected = (transform.apply(points.reshape(-1, 3)) - points.reshape(-1, 3)).reshape(points.shape)
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(transform.displacement_on(geometry), expected, atol=1e-5)
+    in_voxels = (expected @ geometry.inverse[:3, :3].T)[..., ::-1]
+    np.testing.assert_allclose(transform.voxel_displacement_on(geometry).transpose(1, 2, 3, 0), in_voxels, atol=1e-5)
+    two = Transform((field_on(lattice), affine(8)))
+    np.testing.assert_allclose(
+        two.voxel_displacement_on(geometry).transpose(1, 2, 3, 0),
+        (two.displacement_on(geometry) @ geometry.inverse[:3, :3].T)[..., ::-1],
+        atol=1e-4,
+    )
+
+
 def test_displacement_by_slabs_equals_that_in_one(monkeypatch):
     transform, geometry = Transform((field_on(grid()), affine(8))), grid(size=(5, 6, 7), degrees=3.0)
     whole = transform.displacement_on(geometry)
