@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import locale
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,21 @@ def read_dicom(folder: Path, series: str | None) -> Any:
 
     Raises InputError for a folder without DICOM, with several series, or with slices missing or unevenly spaced.
     """
+    with _same_locale():
+        return _read(folder, series)
+
+
+@contextmanager
+def _same_locale() -> Iterator[None]:
+    """GDCM leaves the process in the C locale, in which Python takes text files for ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+def _read(folder: Path, series: str | None) -> Any:
     import SimpleITK as sitk
 
     known = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))

@@ -16,6 +16,7 @@ from deformgan.io.dicom import read_dicom
 from deformgan.io.geometry import Geometry
 from deformgan.io.nifti import read_nifti
 from deformgan.io.volume import Volume, checked_image, orthonormal
+from deformgan.io.whole_file import whole_file
 
 Kind = Literal["image", "labels", "mask"]
 
@@ -29,6 +30,11 @@ def read_volume(path: str | os.PathLike[str], *, volume: int | None = None, kind
     """The image (float32), labels or mask (their integer type) in a file or a DICOM folder (FOLDER or FOLDER:UID).
 
     volume: which of a 4-D file.  Raises InputError with one line for anything that cannot be used.
+
+    >>> import deformgan
+    >>> ct = deformgan.read_volume("data/sts/STS_051_CT.nii.gz")
+    >>> tuple(ct.tensor.shape) == ct.geometry.shape, ct.tensor.dtype
+    (True, torch.float32)
     """
     import torch
 
@@ -49,20 +55,25 @@ def source_exists(source: str) -> bool:
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str], *, dtype: Any = None) -> None:
-    """Write NIfTI, MHA or NRRD by the name's ending; the file appears whole or not at all.  Raises OutputError."""
+    """Write NIfTI, MHA or NRRD by the name's ending; the file appears whole or not at all.  Raises OutputError.
+
+    >>> import deformgan, tempfile
+    >>> ct = deformgan.read_volume("data/sts/STS_051_CT.nii.gz")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     deformgan.write_volume(ct, f"{folder}/ct.mha", dtype="int16")
+    ...     deformgan.read_volume(f"{folder}/ct.mha").geometry.almost_equal(ct.geometry)
+    True
+    """
     target = Path(path)
     ending = _ending(target, _WRITTEN)
     if ending is None:
         raise OutputError(f"{target}: an image is written as {', '.join(_WRITTEN)}")
-    scratch = target.with_name(f".{os.getpid()}.{target.name}")
     array = volume.numpy() if dtype is None else volume.numpy().astype(dtype)
-    try:
-        _write(array, volume, scratch, ending)
-        os.replace(scratch, target)
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"{target}: cannot be written: {' '.join(str(error).split())[-160:]}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    with whole_file(target) as scratch:
+        try:
+            _write(array, volume, scratch, ending)
+        except RuntimeError as error:
+            raise OutputError(f"{target}: cannot be written: {' '.join(str(error).split())[-160:]}") from error
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

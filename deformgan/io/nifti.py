@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,25 @@ MOST_INFLATION = 1100  # deflate cannot shrink more than 1032 : 1
 
 def read_nifti(path: Path, volume: int | None) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(array (X, Y, Z), matrix index -> LPS mm (4, 4), notes).  Raises InputError."""
+    with readable(path):
+        image = open_nifti(path)
+        array, notes = _values(image, volume, path)
+    matrix, more = orientation(image, path)
+    return array, matrix, notes + more
+
+
+def open_nifti(path: Path) -> Any:
+    """The nibabel image of a file, its voxels not yet read; to be called within `readable`."""
     import nibabel
+
+    image: Any = nibabel.load(path)
+    _check_size(path, image)
+    return image
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What nibabel raises on a damaged file becomes an InputError of one line."""
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
@@ -25,13 +45,9 @@ def read_nifti(path: Path, volume: int | None) -> tuple[np.ndarray, np.ndarray, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nibabel's remarks on headers; what matters is checked below
         try:
-            image: Any = nibabel.load(path)
-            _check_size(path, image)
-            array, notes = _values(image, volume, path)
+            yield
         except (*failures, zlib.error, KeyError, MemoryError, OverflowError) as error:
             raise InputError(f"{path}: cannot be read as an image: {_line(error)}") from error
-    matrix, more = _orientation(image, path)
-    return array, matrix, notes + more
 
 
 def _line(error: BaseException) -> str:
@@ -80,7 +96,7 @@ def _values(image: Any, volume: int | None, path: Path) -> tuple[np.ndarray, lis
     return raw, notes
 
 
-def _orientation(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
+def orientation(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
     """Index -> LPS mm, chosen as ITK does: sform if it is of the scanner or alone, else qform, else spacing only."""
     header = image.header
     notes: list[str] = []

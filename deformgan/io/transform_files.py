@@ -1,256 +1,245 @@
-"""Transforms as files: ITK HDF5 composites out; ITK .h5, .tfm, .txt, .mat and displacement images in.
+"""Transforms as files: those of ITK, FSL, FreeSurfer, X5, NiftyReg, greedy and elastix, in and out.
 
 Points are LPS mm, x y z, and a transform maps a fixed point to the moving point, as in ITK.  `parts` are listed in the
-order in which they are applied; an ITK composite lists them the other way round, and that is dealt with here alone.
+order in which they are applied.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal, cast, get_args
 
 from deformgan.errors import InputError, OutputError
 from deformgan.io.geometry import Geometry
+from deformgan.io.transforms.itk import HDF5_ENDINGS, IMAGE_ENDINGS, read_itk, resample_by_library, write_itk
+from deformgan.io.transforms.parts import Affine, DisplacementField, Part, Writable, one_field, one_matrix
+from deformgan.io.whole_file import whole_file
 
-_IMAGE_ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
-_HDF5_ENDINGS = (".h5", ".hdf5")
+__all__ = [
+    "FORMATS",
+    "Affine",
+    "DisplacementField",
+    "Format",
+    "Part",
+    "format_of",
+    "read_transform",
+    "resample_by_library",
+    "write_transform",
+]
 
+Format = Literal[
+    "itk", "fsl", "fsl-relative", "fsl-absolute", "freesurfer", "x5", "niftyreg", "greedy", "elastix"
+]  # fmt: skip
+FORMATS: tuple[str, ...] = get_args(Format)
 
-@dataclass(frozen=True, eq=False)
-class Affine:
-    """x -> M x: `matrix` (4, 4) float64, LPS mm -> LPS mm.  Raises InputError unless it can be inverted."""
-
-    matrix: NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        matrix = np.array(self.matrix, dtype=np.float64)
-        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
-            raise InputError(f"an affine must be a finite (4, 4) matrix that ends in 0 0 0 1, got {matrix.tolist()}")
-        if np.linalg.matrix_rank(matrix[:3, :3]) < 3:
-            raise InputError(f"the affine is singular, no inverse exists: {matrix.tolist()}")
-        object.__setattr__(self, "matrix", matrix)
-
-
-@dataclass(frozen=True, eq=False)
-class DisplacementField:
-    """x -> x + u(x): `displacement` (Z, Y, X, 3) float32, mm, x y z LPS, on the lattice `geometry`.
-
-    Trilinear between the nodes; within half a voxel outside the lattice the border value holds, beyond it u = 0, as in
-    ITK.  Raises InputError for another shape or a value that is not finite.
-    """
-
-    geometry: Geometry
-    displacement: NDArray[np.float32]
-
-    def __post_init__(self) -> None:
-        u = np.ascontiguousarray(self.displacement, dtype=np.float32)
-        if u.shape != (*self.geometry.shape, 3):
-            raise InputError(f"the displacement must be {(*self.geometry.shape, 3)} as its grid, got {u.shape}")
-        if not np.isfinite(u).all():
-            raise InputError("the displacement field has values that are not finite")
-        object.__setattr__(self, "displacement", u)
+_NIFTI_ENDINGS = (".nii", ".nii.gz")
+_MOST_TEXT = 1 << 16  # bytes of a text that are looked at
 
 
-Part = Affine | DisplacementField
-
-
-class HasParts(Protocol):
-    """What can be written: `deformgan.spatial.transform.Transform`, or anything with parts in order of application."""
-
-    @property
-    def parts(self) -> Sequence[Part]: ...
-
-
-def write_transform(transform: HasParts, path: str | os.PathLike[str]) -> None:
-    """Write one ITK composite (.h5), fixed point -> moving point, as SimpleITK.ReadTransform and ANTs take it.
-
-    Matrices are float64, displacements float32.  The file appears whole or not at all.
-    Raises OutputError when it cannot be written.
-    """
-    target = Path(path)
-    if target.suffix.lower() not in _HDF5_ENDINGS:
-        raise OutputError(f"a transform is written as .h5, got {target.name!r}; name it transform.h5")
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        scratch.write_bytes(_composite_bytes(transform.parts))
-        os.replace(scratch, target)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        # Where the folder itself is missing or closed to us, so is the scratch file.
-        if target.parent.is_dir() and os.access(target.parent, os.W_OK):
-            scratch.unlink(missing_ok=True)
-
-
-def read_transform(path: str | os.PathLike[str]) -> tuple[Part, ...]:
+def read_transform(
+    path: str | os.PathLike[str], *, format: str | None = None, fixed: Any = None, moving: Any = None
+) -> tuple[Part, ...]:
     """The parts of a transform file, first to be applied first; `Transform.load` wraps them.
 
-    ITK .h5, .tfm, .txt, .mat: linear transforms of any kind become an `Affine`, displacement fields stay, composites
-    are flattened.  NIfTI, MHA, NRRD: a vector image is a displacement field, LPS mm (ITK's convention).  Raises
-    InputError for a file that is missing, damaged, not 3-D or of another kind of transform.
+    format: one of FORMATS; None = told from the ending and the content, where they tell.  itk: .h5, .tfm, .txt, .mat
+    and displacement images, LPS mm, of ITK, ANTs, SimpleITK, 3D Slicer and greedy.  fsl: a flirt matrix or a warp;
+    relative or absolute is told from the numbers unless the name says it.  freesurfer: .lta.  x5.  niftyreg: a matrix,
+    a deformation, a displacement or a control point grid.  greedy: a matrix, or a warp as ITK's.  elastix:
+    TransformParameters.*.txt and those it names.
+    fixed, moving: the two images (paths, Geometry or whatever `as_volume` takes), which FSL's files have no meaning
+    without.
+    B-splines are sampled as `io.transforms.splines` says.  Raises InputError for a file that is missing, damaged, not
+    3-D, of another kind, or that may be of several formats.
     """
-    import SimpleITK as sitk
-
     source = Path(path)
     if not source.is_file():
         raise InputError(f"no transform file at {source}; check the path")
     try:
-        if source.name.lower().endswith(_IMAGE_ENDINGS):
-            return (_field_of(sitk.ReadImage(str(source))),)
-        if source.suffix.lower() in _HDF5_ENDINGS:
-            _check_hdf5(source)
-        return tuple(_parts_of(sitk.ReadTransform(str(source))))
+        return _read(source, format_of(source) if format is None else _known(format), fixed, moving)
     except InputError as error:
-        raise InputError(f"{source}: {error}") from error
-    except (OSError, RuntimeError) as error:
+        raise InputError(str(error) if str(source) in str(error) else f"{source}: {error}") from error
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
         size = source.stat().st_size
         raise InputError(
-            f"cannot read a transform from {source} ({size} bytes); it is damaged or not ITK's .h5, .tfm, .txt, .mat "
-            "or a displacement image"
+            f"cannot read a transform from {source} ({size} bytes); it is damaged or not of a format that is known: "
+            f"{', '.join(FORMATS)}"
         ) from error
 
 
-def resample_by_library(
-    moving: NDArray[Any],
-    geometry: Geometry,
-    parts: Sequence[Part],
-    reference: Geometry,
+def write_transform(
+    transform: Writable,
+    path: str | os.PathLike[str],
     *,
-    interpolation: str,
-    outside: float,
-) -> NDArray[np.float32]:
-    """`moving` (Z, Y, X) on `geometry`, pulled onto `reference` by SimpleITK; (Z', Y', X') float32.
+    format: str | None = None,
+    fixed: Any = None,
+    moving: Any = None,
+) -> None:
+    """Write a transform, fixed point -> moving point; the file appears whole or not at all.
 
-    interpolation: "cubic" (interpolating B-spline of third order) or "lanczos" (windowed sinc, five lobes).
+    format: one of FORMATS; None = by the ending: .lta, .x5, else itk: .h5 (any chain), .tfm, .txt, .mat (a matrix),
+    .nii, .nii.gz, .mha, .nrrd (one displacement field).  fsl, niftyreg and greedy write a field where the name is that
+    of an image and a matrix otherwise; elastix and freesurfer a matrix.
+    fixed: the image on whose grid a field lies, also where the transform is no field or lies on another; needed by fsl,
+    freesurfer and elastix.  moving: needed by fsl and freesurfer.  As in `read_transform`.
+    Raises InputError for a missing image, OutputError for a transform that the format cannot hold, or a failed write.
     """
-    import SimpleITK as sitk
-
-    kind = {"cubic": sitk.sitkBSpline3, "lanczos": sitk.sitkLanczosWindowedSinc}[interpolation]
-    image = _placed(sitk.GetImageFromArray(np.ascontiguousarray(moving, np.float32)), geometry)
-    pulled = sitk.Resample(
-        image,
-        reference.size,
-        _composite(parts),
-        kind,
-        reference.origin,
-        reference.spacing,
-        reference.direction,
-        float(outside),
-        sitk.sitkFloat32,
-    )
-    array: NDArray[np.float32] = sitk.GetArrayFromImage(pulled)
-    return array
+    target = Path(path)
+    chosen = _format_to_write(target) if format is None else _known(format)
+    with whole_file(target) as scratch:
+        try:
+            _write(transform, scratch, chosen, fixed, moving)
+        except RuntimeError as error:
+            raise OutputError(f"{target}: cannot be written: {' '.join(str(error).split())[-160:]}") from error
 
 
-def _check_hdf5(path: Path) -> None:
-    """Open the file as HDF5 first: on a damaged one ITK would fill the terminal.  Raises OSError or InputError."""
-    import h5py
+def format_of(path: Path) -> Format:
+    """The format of a transform file, told from its ending and content.  Raises InputError where several may be."""
+    name = path.name.lower()
+    if name.endswith(_NIFTI_ENDINGS):
+        return _format_of_nifti(path)
+    if name.endswith(IMAGE_ENDINGS):
+        return "itk"
+    if name.endswith((*HDF5_ENDINGS, ".x5")):
+        from deformgan.io.transforms.x5 import is_x5
 
-    with h5py.File(path, "r") as file:
-        if "TransformGroup" not in file:
-            raise InputError("an HDF5 file without a transform; expected one that ITK or deformgan wrote")
-
-
-def _composite_bytes(parts: Sequence[Part]) -> bytes:
-    """ITK's HDF5 layout: group 0 names the composite, groups 1, 2, ... its parts, the one applied first at the end."""
-    import h5py
-
-    with h5py.File("transform", "w", driver="core", backing_store=False) as file:
-        for name, value in (("ITKVersion", "5.4.0"), ("HDFVersion", h5py.version.hdf5_version), ("OSName", "")):
-            _write_text(file, name, value)
-        _write_text(file, "OSVersion", "")
-        _write_text(file, "TransformGroup/0/TransformType", "CompositeTransform_double_3_3")
-        for number, part in enumerate(reversed(parts or (Affine(np.eye(4)),)), start=1):
-            _write_part(file.create_group(f"TransformGroup/{number}"), part)
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
+        return "x5" if is_x5(path) else "itk"
+    if name.endswith(".m3z"):
+        raise InputError(f"is FreeSurfer's own field; `mri_warp_convert --inm3z {path.name} --outitk u.nii.gz` helps")
+    return _format_of_text(path)
 
 
-def _write_part(group: Any, part: Part) -> None:
-    if isinstance(part, Affine):
-        _write_text(group, "TransformType", "AffineTransform_double_3_3")
-        group["TransformFixedParameters"] = np.zeros(3)  # the centre of rotation
-        group["TransformParameters"] = np.concatenate([part.matrix[:3, :3].ravel(), part.matrix[:3, 3]])
-        return
-    grid = part.geometry
-    _write_text(group, "TransformType", "DisplacementFieldTransform_double_3_3")
-    group["TransformFixedParameters"] = np.array([*grid.size, *grid.origin, *grid.spacing, *grid.direction], np.float64)
-    # Not compressed: gzip with shuffle takes twenty times as long and saves a sixth.
-    group["TransformParameters"] = part.displacement.ravel()
+def _format_of_nifti(path: Path) -> Format:
+    from deformgan.io.transforms.fsl import COEFFICIENT_INTENTS, FIELD_INTENT
+    from deformgan.io.transforms.nifti_vectors import intent_of
+    from deformgan.io.transforms.niftyreg import INTENT
 
-
-def _write_text(group: Any, name: str, text: str) -> None:
-    import h5py
-
-    group.create_dataset(name, data=[text], dtype=h5py.string_dtype("ascii"))
-
-
-def _parts_of(transform: Any) -> list[Part]:
-    """A SimpleITK transform as parts in the order of application."""
-    import SimpleITK as sitk
-
-    if transform.GetDimension() != 3:
-        raise InputError(f"the transform is {transform.GetDimension()}-D; expected 3-D")
-    kind = transform.GetTransformEnum()
-    if kind == sitk.sitkComposite:
-        composite = sitk.CompositeTransform(transform)
-        inner = [composite.GetNthTransform(i) for i in reversed(range(composite.GetNumberOfTransforms()))]
-        return [part for one in inner for part in _parts_of(one)]
-    if kind == sitk.sitkDisplacementField:
-        return [_field_of(sitk.DisplacementFieldTransform(transform).GetDisplacementField())]
-    if not transform.IsLinear():
-        raise InputError(f"a {transform.GetName()} is not supported; convert it to a displacement field")
-    return [Affine(_matrix_of(transform))]
-
-
-def _matrix_of(transform: Any) -> NDArray[np.float64]:
-    """(4, 4) of a linear SimpleITK transform of any kind: what it does to the origin and to the three unit vectors."""
-    matrix = np.eye(4)
-    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    for axis, unit in enumerate(np.eye(3)):
-        matrix[:3, axis] = np.array(transform.TransformPoint(unit.tolist())) - matrix[:3, 3]
-    return matrix
-
-
-def _field_of(image: Any) -> DisplacementField:
-    import SimpleITK as sitk
-
-    dimension, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
-    if dimension != 3 or components != 3:
+    code, name, _, shape = intent_of(path)
+    if name == INTENT:
+        return "niftyreg"
+    if code in (FIELD_INTENT, *COEFFICIENT_INTENTS):
+        return "fsl"
+    if len(shape) == 4 and shape[3] == 3:
         raise InputError(
-            f"a displacement image must be 3-D with 3 components a voxel, got {dimension}-D with {components}"
+            "does not say what its three components are; use --from fsl, or --from niftyreg for positions in RAS mm"
         )
-    grid = Geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    return DisplacementField(grid, sitk.GetArrayFromImage(image).astype(np.float32))
+    return "itk"
 
 
-def _composite(parts: Sequence[Part]) -> Any:
-    """The SimpleITK transform of `parts`."""
-    import SimpleITK as sitk
+def _format_of_text(path: Path) -> Format:
+    with open(path, "rb") as stream:
+        text = stream.read(_MOST_TEXT).decode("latin-1")
+    if path.name.lower().endswith(".lta") or ("nxforms" in text and "src volume info" in text):
+        return "freesurfer"
+    if "(Transform " in text and not text.startswith("#Insight Transform File"):
+        return "elastix"
+    rows = [line.split() for line in text.splitlines() if line.strip()]
+    if len(rows) == 4 and all(len(row) == 4 for row in rows):
+        raise InputError(
+            "four by four numbers do not say whose they are; `deformgan transform convert` makes an .h5 of them, with "
+            "--from fsl (and --fixed, --moving), --from niftyreg or --from greedy"
+        )
+    return "itk"
 
-    composite = sitk.CompositeTransform(3)
-    for part in reversed(parts):  # ITK applies the one added last first
-        if isinstance(part, Affine):
-            affine = sitk.AffineTransform(3)
-            affine.SetMatrix(part.matrix[:3, :3].ravel().tolist())
-            affine.SetTranslation(part.matrix[:3, 3].tolist())
-            composite.AddTransform(affine)
-        else:
-            field = sitk.GetImageFromArray(part.displacement.astype(np.float64), isVector=True)
-            composite.AddTransform(sitk.DisplacementFieldTransform(_placed(field, part.geometry)))
-    return composite
+
+def _format_to_write(path: Path) -> Format:
+    by_ending: dict[str, Format] = {".lta": "freesurfer", ".x5": "x5"}
+    return by_ending.get(path.suffix.lower(), "itk")
 
 
-def _placed(image: Any, geometry: Geometry) -> Any:
-    """The SimpleITK image with the grid of `geometry` set on it."""
-    image.SetSpacing(geometry.spacing)
-    image.SetOrigin(geometry.origin)
-    image.SetDirection(geometry.direction)
-    return image
+def _known(format: str) -> Format:
+    if format not in FORMATS:
+        raise InputError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    return cast(Format, format)
+
+
+def _read(source: Path, format: Format, fixed: Any, moving: Any) -> tuple[Part, ...]:
+    image = source.name.lower().endswith(IMAGE_ENDINGS)
+    if format == "freesurfer":
+        from deformgan.io.transforms.freesurfer import read_lta
+
+        return (read_lta(source),)
+    if format == "x5":
+        from deformgan.io.transforms.x5 import read_x5
+
+        return read_x5(source)
+    if format == "elastix":
+        from deformgan.io.transforms.elastix import read_elastix
+
+        return read_elastix(source)
+    if format == "niftyreg" and image:
+        from deformgan.io.transforms.niftyreg import read_niftyreg_field
+
+        return (read_niftyreg_field(source),)
+    if format in ("niftyreg", "greedy") and not image:
+        from deformgan.io.transforms.matrix_texts import read_ras
+
+        return (read_ras(source),)
+    if format.startswith("fsl"):
+        return (_read_fsl(source, format, fixed, moving, image),)
+    return read_itk(source)
+
+
+def _read_fsl(source: Path, format: Format, fixed: Any, moving: Any, image: bool) -> Part:
+    from deformgan.io.transforms import fsl
+
+    if image:
+        kinds: dict[str, fsl.Kind] = {"fsl-relative": "relative", "fsl-absolute": "absolute"}
+        return fsl.read_warp(source, _needed(moving, "--moving", "an FSL warp"), kinds.get(format))
+    name = "a flirt matrix"
+    return fsl.read_flirt(source, _needed(fixed, "--fixed", name), _needed(moving, "--moving", name))
+
+
+def _write(transform: Writable, scratch: Path, format: Format, fixed: Any, moving: Any) -> None:
+    from deformgan.io.grids import read_grid
+
+    image = scratch.name.lower().endswith(IMAGE_ENDINGS)
+    grid = None if fixed is None else read_grid(fixed)
+    if format.startswith("fsl"):
+        _write_fsl(transform, scratch, format, grid, moving, image)
+    elif format == "freesurfer":
+        from deformgan.io.transforms.freesurfer import write_lta
+
+        images = _needed(grid, "--fixed", "an .lta"), _needed(moving, "--moving", "an .lta")
+        write_lta(one_matrix(transform, "an .lta"), scratch, *images)
+    elif format == "x5":
+        from deformgan.io.transforms.x5 import write_x5
+
+        write_x5(tuple(transform.parts), scratch, grid)
+    elif format == "elastix":
+        from deformgan.io.transforms.elastix import write_elastix
+
+        name = "a TransformParameters file"
+        write_elastix(one_matrix(transform, name), scratch, _needed(grid, "--fixed", name))
+    elif format == "niftyreg" and image:
+        from deformgan.io.transforms.niftyreg import write_niftyreg_field
+
+        write_niftyreg_field(one_field(transform, "a deformation field", grid), scratch)
+    elif format in ("niftyreg", "greedy") and not image:
+        from deformgan.io.transforms.matrix_texts import write_ras
+
+        write_ras(one_matrix(transform, f"a matrix of {format}"), scratch)
+    else:
+        write_itk(transform, scratch, grid)
+
+
+def _write_fsl(
+    transform: Writable, scratch: Path, format: Format, grid: Geometry | None, moving: Any, image: bool
+) -> None:
+    from deformgan.io.transforms import fsl
+
+    name = "an FSL warp" if image else "a flirt matrix"
+    to, fixed = _needed(moving, "--moving", name), _needed(grid, "--fixed", name)
+    if image:
+        kind: fsl.Kind = "absolute" if format == "fsl-absolute" else "relative"
+        fsl.write_warp(one_field(transform, name, fixed), scratch, to, kind)
+    else:
+        fsl.write_flirt(one_matrix(transform, name), scratch, fixed, to)
+
+
+def _needed(image: Any, option: str, name: str) -> Geometry:
+    from deformgan.io.grids import read_grid
+
+    if image is None:
+        raise InputError(f"{name} has no meaning without the images it is for; give this one with {option}")
+    return read_grid(image)

@@ -6,13 +6,13 @@ import base64
 import io
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deformgan.errors import InputError, OutputError
+from deformgan.errors import InputError
+from deformgan.io.whole_file import whole_file
 from deformgan.report.contrast import Window, body_centre, contrast_window
 from deformgan.report.orientation import Orientation, View, radiological_views
 from deformgan.report.panels import Paint, canvas, checkerboard, grid_lines, outlines, show
@@ -140,20 +140,8 @@ def before_after(
     figure = canvas(planes, list(columns.values()), titles=list(columns))
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=100)
-    write_whole(path, stream.getvalue())
-
-
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """The file appears whole or not at all.  Raises OutputError."""
-    target = Path(path)
-    scratch = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
-        scratch.write_bytes(content)
-        os.replace(scratch, target)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    with whole_file(path) as scratch:
+        scratch.write_bytes(stream.getvalue())
 
 
 def _row(title: str, text: str, view: Scene, paint: Paint, bar: Bar | None = None) -> Row:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deformgan.io.whole_file import whole_file
+
 if TYPE_CHECKING:
     from deformgan.io.geometry import Geometry
     from deformgan.report.figures import Row
@@ -44,7 +46,7 @@ def write_report(
     result.json; whatever is missing there is left out.  Raises InputError for an array on another grid, OutputError
     where the page cannot be written; it appears whole or not at all.
     """
-    from deformgan.report.figures import displacement_row, image_rows, jacobian_row, scene, write_whole
+    from deformgan.report.figures import displacement_row, image_rows, jacobian_row, scene
 
     view = scene(fixed, moving_start, warped, geometry)
     rows = image_rows(view)
@@ -52,7 +54,8 @@ def write_report(
         rows.append(displacement_row(view, displacement))
     if jacobian is not None:
         rows.append(jacobian_row(view, jacobian))
-    write_whole(path, page(rows, geometry, result).encode("utf-8"))
+    with whole_file(path) as scratch:
+        scratch.write_text(page(rows, geometry, result), encoding="utf-8")
 
 
 def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any]) -> str:

@@ -29,6 +29,11 @@ class Ranges:
 
     rotation: degrees about each axis.  shift: mm along each axis.  scale: a factor; 1.5 means 1 / 1.5 to 1.5.
     shear: dimensionless, 0 = none.
+
+    >>> from deformgan import Ranges
+    >>> low, high = Ranges(rotation=15, shift=(-20, 60)).limits("rigid")
+    >>> low[3:].tolist(), high[3:].tolist()
+    ([-20.0, -20.0, -20.0], [60.0, 60.0, 60.0])
     """
 
     rotation: Limit = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,21 @@ _POINTS_AT_ONCE = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Transform:
-    """fixed point -> moving point, both LPS mm; `parts` are applied first to last, none is the identity."""
+    """fixed point -> moving point, both LPS mm; `parts` are applied first to last, none is the identity.
+
+    `b @ a` applies a first, `~a` is the inverse, `apply` moves points; `deformgan.warp` brings images along.
+
+    >>> import numpy as np
+    >>> from deformgan import Transform
+    >>> from deformgan.spatial.transform import Affine
+    >>> turn, shift = np.diag([-1.0, -1.0, 1.0, 1.0]), np.eye(4)       # half a turn about z; 10 mm to the left
+    >>> shift[0, 3] = 10.0
+    >>> turn_first = Transform((Affine(shift),)) @ Transform((Affine(turn),))
+    >>> turn_first.apply([[3.0, 0.0, 0.0]]).tolist()
+    [[7.0, 0.0, 0.0]]
+    >>> (~turn_first).apply([[7.0, 0.0, 0.0]]).round(6).tolist()
+    [[3.0, 0.0, 0.0]]
+    """
 
     parts: tuple[Part, ...] = ()
 
@@ -44,17 +59,25 @@ class Transform:
         return cls()
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Transform:
-        """Read an ITK transform file or a displacement image; see `deformgan.io.transform_files.read_transform`."""
-        return cls(read_transform(path))
+    def load(
+        cls, path: str | os.PathLike[str], *, format: str | None = None, fixed: Any = None, moving: Any = None
+    ) -> Transform:
+        """Read a transform file of ITK or of another tool; see `deformgan.io.transform_files.read_transform`."""
+        return cls(read_transform(path, format=format, fixed=fixed, moving=moving))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one ITK composite (.h5); see `deformgan.io.transform_files.write_transform`."""
-        write_transform(self, path)
+    def save(
+        self, path: str | os.PathLike[str], *, format: str | None = None, fixed: Any = None, moving: Any = None
+    ) -> None:
+        """Write for ITK, best as .h5, or for another tool; see `deformgan.io.transform_files.write_transform`."""
+        write_transform(self, path, format=format, fixed=fixed, moving=moving)
 
     def __matmul__(self, first: Transform) -> Transform:
         """The transform that applies `first` and then this one."""
         return Transform((*first.parts, *self.parts))
+
+    def __invert__(self) -> Transform:
+        """~t is t.inverse()."""
+        return self.inverse()
 
     def apply(self, points: NDArray[np.floating]) -> Points:
         """points (N, 3) LPS mm, x y z -> (N, 3) float64 LPS mm."""
@@ -101,6 +124,10 @@ class Transform:
         for start, stop, slab in slabs(geometry):
             points = voxel_points(slab).reshape(-1, 3)
             out[start:stop] = ((self.apply(points) - points) @ turn.T).reshape(out[start:stop].shape)
+
+    def flattened(self, geometry: Geometry) -> Transform:
+        """The same map at the voxel centres of `geometry`, as one displacement field; trilinear between, 0 beyond."""
+        return Transform((DisplacementField(geometry, self.displacement_on(geometry)),))
 
     def merged(self) -> Transform:
         """The same map with neighbouring affines multiplied into one."""

@@ -107,7 +107,16 @@ def voxel_indices(shape: tuple[int, ...], *, like: Tensor) -> Tensor:
 
 
 class SpatialTransformer(nn.Module):
-    """`warp` as a layer: (image, displacement) -> warped."""
+    """`warp` as a layer: (image, displacement) -> warped.
+
+    >>> import torch
+    >>> from deformgan import SpatialTransformer
+    >>> image = torch.arange(4.0 * 4 * 4).view(1, 1, 4, 4, 4)
+    >>> displacement = torch.zeros(1, 3, 4, 4, 4, requires_grad=True)     # voxels, components z, y, x
+    >>> warped = SpatialTransformer(outside="border")(image, displacement)
+    >>> torch.equal(warped, image), torch.autograd.grad(warped.sum(), displacement)[0].shape
+    (True, torch.Size([1, 3, 4, 4, 4]))
+    """
 
     def __init__(self, *, mode: Mode = "linear", outside: Outside = 0.0) -> None:
         super().__init__()

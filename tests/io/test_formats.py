@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import locale
 import struct
 
 import nibabel
@@ -229,6 +230,13 @@ def test_dicom_slices_are_sorted_by_position(tmp_path):
     np.testing.assert_array_equal(volume.numpy(), planes)
     np.testing.assert_allclose(volume.geometry.spacing, (0.9, 1.1, 3.0))
     np.testing.assert_allclose(volume.geometry.origin, (-5, 7, 0))
+
+
+def test_reading_dicom_leaves_the_locale_alone(tmp_path):
+    dicom_series(tmp_path / "s", "1.2.3.1", [0.0, 3.0, 6.0])
+    before = locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    read_volume(tmp_path / "s")
+    assert locale.setlocale(locale.LC_ALL) == before
 
 
 def test_dicom_faults_are_named(tmp_path):

@@ -172,5 +172,5 @@ def test_before_after_writes_one_png_with_coloured_outlines(tmp_path):
 
 
 def test_a_picture_that_cannot_be_written_says_so(tmp_path):
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="its folder does not exist"):
         before_after(tmp_path / "nowhere" / "pair.png", blob(), blob(), blob(), GRID)

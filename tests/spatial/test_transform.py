@@ -135,7 +135,9 @@ def test_displacement_on_is_the_way_of_each_voxel_centre():
     np.testing.assert_allclose(u, sitk.GetArrayFromImage(expected), atol=1e-4)
 
 
-@pytest.mark.parametrize("lattice", [grid(ORDERS[9][0], ORDERS[9][1]), grid(size=(7, 5, 6))], ids=["turned", "straight"])
+@pytest.mark.parametrize(
+    "lattice", [grid(ORDERS[9][0], ORDERS[9][1]), grid(size=(7, 5, 6))], ids=["turned", "straight"]
+)
 @pytest.mark.parametrize("degrees", [0.0, 3.0])
 def test_displacement_of_a_field_alone_is_read_in_one_pass(lattice, degrees):
     geometry, transform = grid(size=(5, 6, 7), degrees=degrees), Transform((field_on(lattice),))

@@ -1,0 +1,60 @@
+"""Where the voxels of an image lie, read from its header alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deformgan.errors import InputError
+from deformgan.io.geometry import Geometry
+from deformgan.io.nifti import open_nifti, orientation, readable
+from deformgan.io.volume import Volume, as_volume, orthonormal
+
+_NIFTI = (".nii", ".nii.gz", ".mgz", ".mgh")
+_ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
+
+
+def read_grid(source: Any) -> Geometry:
+    """The grid of an image: a path (4-D files count too), a Geometry, or whatever `as_volume` takes.
+
+    Raises InputError.
+    """
+    if isinstance(source, Geometry):
+        return source
+    if isinstance(source, Volume):
+        return source.geometry
+    if isinstance(source, str | os.PathLike) and Path(source).is_file():
+        name = Path(source).name.lower()
+        if name.endswith(_NIFTI):
+            return _of_nifti(Path(source))
+        if name.endswith(_ITK):
+            return _of_itk(Path(source))
+    return as_volume(source).geometry
+
+
+def _of_nifti(path: Path) -> Geometry:
+    with readable(path):
+        image = open_nifti(path)
+        matrix, _ = orientation(image, path)
+    return orthonormal(matrix, tuple(int(n) for n in image.shape[:3]), str(path))[0]
+
+
+def _of_itk(path: Path) -> Geometry:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read as an image: {' '.join(str(error).split())[-160:]}") from error
+    if (dimension := reader.GetDimension()) not in (3, 4):
+        raise InputError(f"{path} is {dimension}-D; expected a 3-D image")
+    matrix = np.eye(4)
+    cosines = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    matrix[:3, :3] = cosines * np.array(reader.GetSpacing()[:3])
+    matrix[:3, 3] = reader.GetOrigin()[:3]
+    return orthonormal(matrix, tuple(reader.GetSize()[:3]), str(path))[0]

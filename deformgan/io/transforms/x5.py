@@ -1,0 +1,87 @@
+"""X5, the transform file that BIDS drafts (HDF5, RAS mm), by way of nitransforms, which wrote the draft."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deformgan.errors import InputError
+from deformgan.io.geometry import Geometry
+from deformgan.io.transforms.nifti_vectors import plane_points
+from deformgan.io.transforms.parts import Affine, DisplacementField, Part
+from deformgan.io.volume import RAS_LPS
+
+_AXES = (b"space", b"space", b"space", b"vector")
+_SIGNS = np.diag(RAS_LPS)[:3]
+
+
+def is_x5(path: Path) -> bool:
+    """Whether an HDF5 file says that it is one."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return file.attrs.get("Format") in ("X5", b"X5")
+    except OSError:
+        return False
+
+
+def read_x5(path: Path) -> tuple[Part, ...]:
+    """The file's first chain, or its only transform: matrices, dense displacements or deformations.
+
+    Raises InputError or OSError.
+    """
+    import h5py
+    from nitransforms.io.x5 import from_filename
+
+    try:
+        nodes = from_filename(path)
+        with h5py.File(path, "r") as file:
+            chain = file["TransformChain/0"][()] if "TransformChain" in file else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError("it is damaged, or no X5 file") from error
+    if chain is None and len(nodes) != 1:
+        raise InputError(f"holds {len(nodes)} transforms and no chain that gives their order")
+    text = chain.decode() if isinstance(chain, bytes) else chain
+    order = [0] if text is None else [int(n) for n in text.split("/")]
+    return tuple(_part(nodes[n]) for n in order)
+
+
+def write_x5(parts: tuple[Part, ...], path: Path, fixed: Geometry | None) -> None:
+    """Write the parts and the chain that gives their order; `fixed`: the domain of matrices, may be None."""
+    import h5py
+    from nitransforms.io.x5 import to_filename
+
+    to_filename(path, [_node(part, fixed) for part in parts or (Affine(np.eye(4)),)])
+    with h5py.File(path, "a") as file:
+        file["TransformChain/0"] = "/".join(str(n) for n in range(max(1, len(parts))))
+
+
+def _part(node: Any) -> Part:
+    array = np.asarray(node.transform)
+    if node.type == "linear" and array.shape in ((4, 4), (1, 4, 4)):
+        return Affine(RAS_LPS @ array.reshape(4, 4) @ RAS_LPS)
+    known = node.representation in ("displacements", "deformations")
+    if node.type != "nonlinear" or not known or node.domain is None or array.shape != (*node.domain.size, 3):
+        raise InputError(f"holds a {node.type} transform ({node.representation}) that is not supported; resample it")
+    grid = Geometry.from_matrix(RAS_LPS @ node.domain.mapping, array.shape[:3])
+    vectors = (array.transpose(2, 1, 0, 3) * _SIGNS).astype(np.float32)
+    if node.representation == "deformations":
+        for plane, positions in enumerate(vectors):
+            positions -= plane_points(grid.matrix, grid, plane)
+    return DisplacementField(grid, vectors)
+
+
+def _node(part: Part, fixed: Geometry | None) -> Any:
+    from nitransforms.io.x5 import X5Domain, X5Transform
+
+    grid = part.geometry if isinstance(part, DisplacementField) else fixed
+    place = None if grid is None else RAS_LPS @ grid.matrix
+    domain = None if grid is None else X5Domain(grid=True, size=grid.size, mapping=place, coordinates="cartesian")
+    if isinstance(part, Affine):
+        matrix = RAS_LPS @ part.matrix @ RAS_LPS
+        return X5Transform("linear", matrix, "affine", "matrix", dimension_kinds=_AXES, domain=domain)
+    vectors = (part.displacement * _SIGNS).astype(np.float32).transpose(2, 1, 0, 3)
+    return X5Transform("nonlinear", vectors, "densefield", "displacements", dimension_kinds=_AXES, domain=domain)
