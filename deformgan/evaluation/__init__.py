@@ -1,0 +1,1 @@
+"""How good a registration is, for one case or a cohort: overlap, landmarks, regularity, intensities, statistics."""
