@@ -19,24 +19,28 @@ if TYPE_CHECKING:
     from deformgan.io.geometry import Geometry
     from deformgan.io.volume import Volume, as_volume
     from deformgan.registration.affine_fit import AffineOptions, register_affine
-    from deformgan.registration.apply import warp
     from deformgan.registration.options import RegisterOptions
     from deformgan.registration.pipeline import register
     from deformgan.spatial.ranges import Ranges
     from deformgan.spatial.transform import Transform
+    from deformgan.spatial.warp import SpatialTransformer
+    from deformgan.warping.image import warp
+    from deformgan.warping.points import warp_points
 
 _HOMES = {
     "AffineOptions": "deformgan.registration.affine_fit",
     "Geometry": "deformgan.io.geometry",
     "Ranges": "deformgan.spatial.ranges",
     "RegisterOptions": "deformgan.registration.options",
+    "SpatialTransformer": "deformgan.spatial.warp",
     "Transform": "deformgan.spatial.transform",
     "Volume": "deformgan.io.volume",
     "as_volume": "deformgan.io.volume",
     "read_volume": "deformgan.io.formats",
     "register": "deformgan.registration.pipeline",
     "register_affine": "deformgan.registration.affine_fit",
-    "warp": "deformgan.registration.apply",
+    "warp": "deformgan.warping.image",
+    "warp_points": "deformgan.warping.points",
     "write_volume": "deformgan.io.formats",
 }
 __all__ = [
@@ -44,6 +48,7 @@ __all__ = [
     "Geometry",
     "Ranges",
     "RegisterOptions",
+    "SpatialTransformer",
     "Transform",
     "Volume",
     "as_volume",
@@ -51,6 +56,7 @@ __all__ = [
     "register",
     "register_affine",
     "warp",
+    "warp_points",
     "write_volume",
 ]
 

@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 
 from deformgan import __version__
+from deformgan.cli.evaluate import evaluate
 from deformgan.cli.models import models
 from deformgan.cli.process import expect_short_work, leave_at_once
 from deformgan.cli.register import register
 from deformgan.cli.train import train
+from deformgan.cli.transform import transform
 from deformgan.cli.warp import warp
 from deformgan.errors import DeformganError
 
@@ -31,7 +33,9 @@ app = typer.Typer(
 )
 app.command()(register)
 app.command()(warp)
+app.command()(evaluate)
 app.command()(train)
+app.add_typer(transform, name="transform")
 app.command()(models)
 
 

@@ -18,6 +18,13 @@ class Geometry:
     `size` (voxels), `spacing` (mm) and `origin` (mm, centre of the first voxel) are x, y, z; `direction` holds the nine
     cosines row by row, as ITK does: column k is the direction in which index k grows. Raises InputError for a grid
     that is empty, not finite or singular.
+
+    >>> from deformgan import Geometry
+    >>> grid = Geometry((64, 48, 40), spacing=(1.0, 1.0, 2.5), origin=(-31.5, -23.5, -50.0))
+    >>> grid.shape                                        # z, y, x: of the tensor that fills it
+    (40, 48, 64)
+    >>> (grid.matrix @ [63, 47, 39, 1])[:3].tolist()      # the last voxel's centre, LPS mm
+    [31.5, 23.5, 47.5]
     """
 
     size: tuple[int, int, int]

@@ -19,7 +19,14 @@ RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # the only flip between RAS (nibabel,
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """`tensor` (Z, Y, X) on the grid `geometry`; `notes`: what was repaired or is odd, a sentence each."""
+    """`tensor` (Z, Y, X) on the grid `geometry`; `notes`: what was repaired or is odd, a sentence each.
+
+    >>> import torch
+    >>> from deformgan import Geometry, Volume
+    >>> volume = Volume(torch.rand(4, 5, 6), Geometry((6, 5, 4), spacing=(1.0, 1.0, 2.0)))
+    >>> volume.to_simpleitk().GetSpacing()                 # to_nibabel, to_itk and to_metatensor as well
+    (1.0, 1.0, 2.0)
+    """
 
     tensor: torch.Tensor
     geometry: Geometry
@@ -77,6 +84,13 @@ def as_volume(source: Any) -> Volume:
 
     A tensor or array with its Geometry is (Z, Y, X); a MetaTensor is (X, Y, Z) or (1, X, Y, Z).  Intensities become
     float32, integer labels keep their type where the source is a Volume or a tensor.  Raises InputError.
+
+    >>> import numpy as np, nibabel, deformgan
+    >>> affine = np.diag([-2.0, -2.0, 3.0, 1.0])            # RAS, as nibabel has it
+    >>> image = nibabel.Nifti1Image(np.random.default_rng(0).random((6, 5, 4), np.float32), affine)
+    >>> volume = deformgan.as_volume(image)
+    >>> volume.geometry.spacing, volume.geometry.direction[:3], tuple(volume.tensor.shape)
+    ((2.0, 2.0, 3.0), (1.0, 0.0, 0.0), (4, 5, 6))
     """
     if isinstance(source, Volume):
         return source

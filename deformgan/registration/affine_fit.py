@@ -55,6 +55,10 @@ class AffineOptions:
     scale: of the cauchy loss.  border: points outside the moving image read its border; else they do not count.
     scaled: both images are brought to [0, 1] by their robust range first (CT by its window), which `scale` refers to.
     dtype: torch.float32, or torch.float64 (slower).
+
+    >>> from deformgan import AffineOptions
+    >>> AffineOptions(optimiser="adam", levels=(4, 2)).iterations
+    100
     """
 
     optimiser: str | TorchOptimiser = "auto"
@@ -121,6 +125,14 @@ def register_affine(
     or a function of (warped, fixed) tensors -> (loss, its derivative by warped) of each voxel.
     centre: LPS mm, about which the parameters turn and scale; none = of the fixed image's tissue.
     Raises InputError for what cannot be used, RegistrationError where the images do not meet or the loss is not finite.
+
+    >>> import numpy as np, deformgan
+    >>> y, x = np.mgrid[:64, :64]
+    >>> fixed = np.exp(-((x - 30) ** 2 + 2 * (y - 34) ** 2) / 200.0).astype(np.float32)
+    >>> moving = np.roll(fixed, (3, -5), axis=(0, 1))      # down by 3, left by 5 pixels
+    >>> fit = deformgan.register_affine(fixed, moving, model="rigid2d", loss="l2")
+    >>> bool(np.allclose(fit.matrix[:2, 3], [-5, 3], atol=0.05))      # x, y: fixed point -> moving point
+    True
     """
     options, began = options or AffineOptions(), time.perf_counter()
     if engine not in ENGINES:

@@ -44,6 +44,9 @@ class RegisterOptions:
     refine: go on from its prediction as without a model.
     device: "cpu", "cuda" or another torch device, of the deformable stage.  threads: 0 = all cores.  seed: of the
     samples; the same seed gives the same bytes on a CPU.
+
+    >>> from deformgan import RegisterOptions
+    >>> options = RegisterOptions(preset="fast", stage="affine", max_rotation=30)
     """
 
     stage: Stage = "deformable"

@@ -48,6 +48,15 @@ def register(
 
     The result's transform maps fixed points to moving points, LPS mm.  Raises InputError for input that cannot be used
     and RegistrationError where the images do not meet.
+
+    >>> import deformgan
+    >>> ct, mr = "data/sts/STS_051_CT.nii.gz", "data/sts/STS_051_MR_T1.nii.gz"
+    >>> result = deformgan.register(ct, mr, options=deformgan.RegisterOptions(preset="fast"))
+    >>> result.warped.geometry == deformgan.read_volume(ct).geometry
+    True
+    >>> result.metrics["regularity"]["folding_percent"]
+    0.0
+    >>> point_in_mr = result.transform.apply([[0.0, 0.0, -500.0]])       # LPS mm
     """
     options, clock = options or RegisterOptions(), Clock()
     preset = PRESETS[options.preset]

@@ -1,5 +1,6 @@
 """The scripts of docs/examples run, and say what the docs say of them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,3 +17,13 @@ def test_affine_convergence(tmp_path):
     assert [row[1].strip() for row in rows] == ["analytic", "autograd"] * 2
     assert all(float(row[4]) < 1.0 for row in rows)  # mm left of about 10
     assert picture.stat().st_size > 20_000
+
+
+def test_coordinates_picture_says_what_the_page_says(tmp_path):
+    picture = tmp_path / "coordinates.png"
+    done = subprocess.run([sys.executable, EXAMPLES / "coordinates.py", picture], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    numbers = [[float(v) for v in re.findall(r"-?\d+\.", line.split("[", 1)[-1])] for line in done.stdout.splitlines()]
+    assert "T(spot in fixed) = [10. 14.  0.]" in done.stdout
+    assert abs(numbers[0][0] + 10) <= 1 and abs(numbers[0][3] - 10) <= 1
+    assert picture.stat().st_size > 10_000

@@ -6,8 +6,8 @@ way that is named (--way "T alone=--model runs/brain --no-refine"; the defaults 
 of its own; SimpleITK reads the transform, which is compared with the truth. `--peer TOOL` runs another tool beside
 (peers.py; `--python FAMILY=PYTHON` names the environment that holds it), its conversion not timed. All take two
 threads; seconds and peak memory are of the whole process. One JSON line a case; cases that the file holds are not run
-again. `--table` prints the lines as Markdown, `--medians` those of each way over the cases that all have done, `--plot
-PICTURE` draws accuracy against time.
+again. `--table` prints the lines as Markdown, `--medians` those of each way over the cases that all have done,
+`--summary` one line a family of cases and way, `--plot PICTURE` draws accuracy against time.
 """
 
 import argparse
@@ -134,12 +134,36 @@ def medians(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def summary(rows: list[dict]) -> str:
+    """Markdown: one line a family of cases (what stands before the first - or _s) and way; middle (best to worst)."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for r in rows:
+        groups.setdefault((r["case"].split("_s")[0].split("-")[0], r["way"]), []).append(r)
+    lines = [SUMMARY, "| --- " * SUMMARY.count(" | ") + "| --- |"]
+    for (family, way), cases in sorted(groups.items()):
+        good = [r for r in cases if "error" not in r]
+        runs = f"{len(good)}" + (f", {len(cases) - len(good)} failed" if len(good) < len(cases) else "")
+        if not good:
+            continue
+        quality, tail = ("tre_median", "tre_p95") if "tre_median" in good[0] else ("dice", None)
+        values = sorted((r[quality] for r in good), reverse=quality == "dice")
+        form = ".3f" if quality == "dice" else ".2f"
+        middle = f"{np.median(values):{form}} ({values[0]:{form}} to {values[-1]:{form}})"
+        p95 = f"{np.median([r[tail] for r in good]):.2f}" if tail else ""
+        folds = f"{max(r['folding_percent'] for r in good):.3g}"
+        kinds = (("sd_log_j", ".3f"), ("wall_s", ".1f"), ("peak_mb", ".0f"))
+        rest = [f"{np.median([r[k] for r in good]):{f}}" for k, f in kinds]
+        lines.append("| " + " | ".join([family, way, runs, middle, p95, folds, *rest]) + " |")
+    return "\n".join(lines)
+
+
 def plot(rows: list[dict], picture: str) -> None:
     """Seconds against the median distance, one point a tool and way: the median over the cases that all have done."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator
 
     ways = list(dict.fromkeys(r["way"] for r in rows))
     good = [r for r in rows if "tre_median" in r]
@@ -153,10 +177,16 @@ def plot(rows: list[dict], picture: str) -> None:
         axes.annotate(way, (x, y), xytext=(7, 4), textcoords="offset points", fontsize=9)
     axes.set(xscale="log", yscale="log", xlabel="seconds, whole process, two threads", ylabel="median distance, mm")
     axes.set_title(", ".join(sorted(done)), fontsize=9)
+    axes.margins(0.2)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     axes.grid(alpha=0.3, which="both")
     figure.savefig(picture, dpi=110)
 
 
+SUMMARY = "| cases | way | runs | median mm, or Dice (best to worst) | p95 | most folds % | SD log J | s | MB |"
 MEDIANS = {
     "tre_mean": "TRE mean, mm",
     "tre_median": "median",
@@ -185,6 +215,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmark-work/accuracy.jsonl"))
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--medians", action="store_true")
+    parser.add_argument("--summary", action="store_true")
     parser.add_argument("--plot", metavar="PICTURE")
     parser.add_argument("--peer", action="append", default=[], choices=peers.TOOLS)
     parser.add_argument("--python", action="append", default=[], metavar="FAMILY=PYTHON")
@@ -195,6 +226,9 @@ def main() -> None:
         return
     if args.medians:
         print(medians(rows))
+        return
+    if args.summary:
+        print(summary(rows))
         return
     if args.plot:
         plot(rows, args.plot)
