@@ -30,7 +30,8 @@ def rigid_then_affine(poses: Poses, starts: list[Array], stage: Stage, ranges: R
     """The best map from `starts` (4x4, LPS mm, fixed -> moving; the header's own first).
 
     The basin is chosen by affine climbs, since a scale of a few percent can hide the right one from rigid maps, and at
-    the finer levels, since the coarse one is too rough to choose. More freedom is kept only where the score rises.
+    the finer levels, since the coarse one is too rough to choose: there a limb may slide along itself, so one climb
+    begins at the finest level from where the headers put the images. More freedom is kept only where the score rises.
     """
 
     def tried_from(start: Array) -> tuple[Array, float]:
@@ -39,10 +40,10 @@ def rigid_then_affine(poses: Poses, starts: list[Array], stage: Stage, ranges: R
 
     tried = side_by_side(tried_from, starts)
     best = np.argsort([-score * _bonus(k) for k, (_, score) in enumerate(tried)], kind="stable")[:FINALISTS]
-    last = side_by_side(lambda k: climb(poses.fine, tried[k][0], "affine", 60, ranges), [int(k) for k in best])
-    final = dict(zip((int(k) for k in best), last, strict=True))
-    winner = max(final, key=lambda k: final[k][1] * _bonus(k))
-    rigid, score = climb(poses.fine, starts[winner], "rigid", 40, ranges)
+    begun = [(int(k), starts[k], tried[k][0]) for k in best] + [(0, np.eye(4), np.eye(4))]
+    final = side_by_side(lambda way: climb(poses.fine, way[2], "affine", 60, ranges), begun)
+    winner = max(range(len(final)), key=lambda n: final[n][1] * _bonus(begun[n][0]))
+    rigid, score = climb(poses.fine, begun[winner][1], "rigid", 40, ranges)
     show(Progress("rigid", f"{FINE_MM:g} mm", 1, 1, -score))
     if stage == "rigid":
         return rigid
