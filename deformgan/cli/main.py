@@ -12,8 +12,10 @@ import typer
 from deformgan import __version__
 from deformgan.cli.evaluate import evaluate
 from deformgan.cli.models import models
+from deformgan.cli.prepare import prepare
 from deformgan.cli.process import expect_short_work, leave_at_once
 from deformgan.cli.register import register
+from deformgan.cli.synthesize import synthesize
 from deformgan.cli.train import train
 from deformgan.cli.transform import transform
 from deformgan.cli.warp import warp
@@ -34,7 +36,9 @@ app = typer.Typer(
 app.command()(register)
 app.command()(warp)
 app.command()(evaluate)
+app.command()(prepare)
 app.command()(train)
+app.command()(synthesize)
 app.add_typer(transform, name="transform")
 app.command()(models)
 
@@ -59,7 +63,7 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        if end.code or "accelerate" in sys.modules:  # the processes of a training have to part from each other
+        if end.code:
             raise
         leave_at_once()
     except DeformganError as error:

@@ -1,14 +1,19 @@
-"""`deformgan train`: train Deform-GAN as a YAML file says."""
+"""`deformgan train`: train the networks of a task as a YAML file says."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deformgan.cli.process import expect_long_work
 from deformgan.cli.progress import show_progress
+
+if TYPE_CHECKING:
+    from deformgan.config import Experiment
+    from deformgan.registration.progress import Show
+    from deformgan.training.run import Run
 
 
 def train(
@@ -20,7 +25,7 @@ def train(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
-    """Train the networks T, G and D of Deform-GAN on your own pairs.
+    """Train on your own images: Deform-GAN (task: registration), or MR -> CT (task: cyclegan or conditional).
 
     Example: deformgan train configs/smoke.yaml, then deformgan register --model runs/smoke --fixed F --moving M
     """
@@ -30,23 +35,45 @@ def train(
     if out is not None:
         settings = settings.model_copy(update={"out": out})
     if check:
-        from deformgan.training.check import describe
-
-        for line in describe(settings):
+        for line in _described(settings):
             typer.echo(line)
         return
     expect_long_work()
     from deformgan.registration.pipeline import use_threads
-    from deformgan.training.loop import forget, train
+    from deformgan.training.run import forget
 
     use_threads(threads)
     if overwrite and not resume:
         forget(settings.folder)
     with show_progress(quiet) as progress:
-        run = train(settings, resume=resume, show=progress)
+        run = _trained(settings, resume, progress)
     for warning in run.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if run.first and not quiet:
         for name, value in run.figures.items():
             typer.echo(f"{name}: {value:.3f}")
         typer.echo(f"{run.folder}")
+
+
+def _described(settings: Experiment) -> list[str]:
+    from deformgan.config import TrainConfig
+
+    if isinstance(settings, TrainConfig):
+        from deformgan.training.check import describe
+
+        return describe(settings)
+    from deformgan.synthesis.check import describe as describe_synthesis
+
+    return describe_synthesis(settings)
+
+
+def _trained(settings: Experiment, resume: bool, show: Show) -> Run:
+    from deformgan.config import TrainConfig
+
+    if isinstance(settings, TrainConfig):
+        from deformgan.training.loop import train as train_registration
+
+        return train_registration(settings, resume=resume, show=show)
+    from deformgan.synthesis.loop import train as train_synthesis
+
+    return train_synthesis(settings, resume=resume, show=show)

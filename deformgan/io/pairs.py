@@ -11,7 +11,7 @@ import csv
 import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,44 +40,63 @@ class PairFiles:
 
 def read_manifest(path: str | os.PathLike[str]) -> list[PairFiles]:
     """All pairs, in the file's order.  Raises InputError naming file, row and column; every file must be there."""
+    pairs = []
+    for where, values in table_rows(path, COLUMNS, FILES):
+        for name in ("fixed", "moving"):
+            if not values[name]:
+                raise InputError(f"{where}: {name} is empty")
+        if values["split"] not in ("", *SPLITS):
+            raise InputError(f"{where}: split must be train or validation, got {values['split']!r}")
+        pairs.append(PairFiles(**{**values, "subject": values["subject"] or values["fixed"]}))
+    return pairs
+
+
+def table_rows(
+    path: str | os.PathLike[str], columns: Sequence[str], files: Sequence[str]
+) -> list[tuple[str, dict[str, str]]]:
+    """(where it stands, value of every column, "" where there is none) of each row of a CSV or JSON table.
+
+    files: the columns that name files, made absolute; they must be there.  Raises InputError.
+    """
     place = Path(path)
     try:
         text = place.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    rows = _from_json(place, text) if place.suffix.lower() == ".json" else list(csv.DictReader(text.splitlines()))
+    json_ = place.suffix.lower() == ".json"
+    rows = _from_json(place, text, columns) if json_ else list(csv.DictReader(text.splitlines()))
     if not rows:
-        raise InputError(f"{place}: no pairs; expected a header line such as 'fixed,moving' and a line for each pair")
-    first = 1 if place.suffix.lower() == ".json" else 2
-    return [_pair(place, number, row) for number, row in enumerate(rows, start=first)]
+        example = ",".join(columns[:2])
+        raise InputError(f"{place}: no pairs or images; expected a header line such as '{example}' and a line for each")
+    first = 1 if json_ else 2
+    return [
+        (where := f"{place}: row {number}", _values(place, where, row, columns, files))
+        for number, row in enumerate(rows, start=first)
+    ]
 
 
-def _from_json(place: Path, text: str) -> list[Mapping[str, Any]]:
+def _from_json(place: Path, text: str, columns: Sequence[str]) -> list[Mapping[str, Any]]:
     try:
         rows = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{place}:{error.lineno}: not JSON: {error.msg}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"{place}: expected a list of objects with the keys {', '.join(COLUMNS)}")
+        raise InputError(f"{place}: expected a list of objects with the keys {', '.join(columns)}")
     return rows
 
 
-def _pair(place: Path, number: int, row: Mapping[str, Any]) -> PairFiles:
-    where = f"{place}: row {number}"
+def _values(
+    place: Path, where: str, row: Mapping[str, Any], columns: Sequence[str], files: Sequence[str]
+) -> dict[str, str]:
     for name in row:
-        if name not in COLUMNS:
-            near = difflib.get_close_matches(str(name), COLUMNS, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; the columns are {', '.join(COLUMNS)}"
+        if name not in columns:
+            near = difflib.get_close_matches(str(name), columns, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; the columns are {', '.join(columns)}"
             raise InputError(f"{where}: unknown column {name!r}{hint}")
-    values = {name: str(row.get(name) or "").strip() for name in COLUMNS}
-    for name in ("fixed", "moving"):
-        if not values[name]:
-            raise InputError(f"{where}: {name} is empty")
-    for name in FILES:
+    values = {name: str(row.get(name) or "").strip() for name in columns}
+    for name in files:
         if values[name]:
             values[name] = str((place.resolve().parent / values[name]).resolve())
             if not source_exists(values[name]):
                 raise InputError(f"{where}: {name}: no such file: {values[name]}")
-    if values["split"] not in ("", *SPLITS):
-        raise InputError(f"{where}: split must be train or validation, got {values['split']!r}")
-    return PairFiles(**{**values, "subject": values["subject"] or values["fixed"]})
+    return values

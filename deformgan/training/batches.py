@@ -14,6 +14,7 @@ from deformgan.config import TrainConfig
 from deformgan.errors import InputError
 from deformgan.registration.appearance import foreground
 from deformgan.training.augment import cropped, flipped, moved, recoloured
+from deformgan.training.draws import generator_for
 from deformgan.training.generated import generated_pair
 from deformgan.training.known_warps import random_warp
 from deformgan.training.pictures import Picture, StoredPair
@@ -83,8 +84,7 @@ class Source:
         return [self._made(self._rng(VALIDATION, 0, k)) for k in range(VALIDATION_GENERATED)]
 
     def _rng(self, stream: int, step: int, position: int) -> torch.Generator:
-        state = np.random.SeedSequence([self.config.seed, stream, step, position]).generate_state(2, np.uint32)
-        return torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
+        return generator_for(self.config.seed, stream, step, position)
 
     def _batch(self, step: int, positions: range, generated: bool) -> Batch:
         rngs = [self._rng(PAIR, step, k) for k in positions]

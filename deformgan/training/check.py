@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from deformgan.config import TrainConfig
+from deformgan.io.found import found_files
 from deformgan.io.pairs import read_manifest
-from deformgan.training.pictures import found_files
 from deformgan.training.players import build_networks
 
 BYTES = {"no": 4, "bf16": 2}  # of an activation

@@ -1,30 +1,42 @@
 """Checkpoints: one safetensors file each, written whole or not at all, checked when read, nothing unpickled.
 
-A file holds the weights of T, G and D and the states of their optimisers; its metadata the step, the configuration and
-a hash of every tensor.  Learning rates, random numbers and the order of the data follow from the step and the seed.
+A file holds the weights of all networks, the states of their optimisers and what else a task has to remember; its
+metadata the step, the configuration and a hash of every tensor.  Learning rates, random numbers and the order of the
+data follow from the step and the seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
 from deformgan.errors import InputError
 from deformgan.io.tensor_files import ENDING, read_tensors, under, write_tensors
-from deformgan.training.players import ROLES, Players
+from deformgan.training.players import Players
 
 FORMAT = "deformgan-checkpoint-1"
 FOLDER = "checkpoints"
+MEMORY = "memory."  # before the names of what a task remembers
 
 
-def save_checkpoint(run: Path, players: Players, step: int, config: str, score: float, keep: int) -> None:
-    """Write the state after `step` steps into run/checkpoints, and forget all but the last `keep`."""
+@dataclass(frozen=True)
+class Stand:
+    """Where a run stands: steps done, the best score so far, and what its task remembers beside the networks."""
+
+    step: int = 0
+    best: float = float("inf")
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def save_checkpoint(run: Path, players: Players, stand: Stand, config: str, keep: int) -> None:
+    """Write the state into run/checkpoints, and forget all but the last `keep`."""
     write_tensors(
-        run / FOLDER / f"step-{step:08d}{ENDING}",
-        _state(players),
-        {"format": FORMAT, "step": str(step), "config": config, "best": repr(score)},
+        run / FOLDER / f"step-{stand.step:08d}{ENDING}",
+        _state(players) | {f"{MEMORY}{name}": t for name, t in stand.memory.items()},
+        {"format": FORMAT, "step": str(stand.step), "config": config, "best": repr(stand.best)},
     )
     for old in saved(run)[keep:]:
         old.unlink(missing_ok=True)
@@ -42,8 +54,11 @@ def forget_half_written(run: Path) -> None:
             scratch.unlink(missing_ok=True)
 
 
-def load_newest(run: Path, players: Players) -> tuple[int, float, list[str]]:
-    """(steps done, best score so far, what is wrong with files passed over); raises InputError where none is whole."""
+def load_newest(run: Path, players: Players) -> tuple[Stand, list[str]]:
+    """The newest whole state, put into the players, and what is wrong with files passed over.
+
+    Raises InputError where none is whole.
+    """
     wrong: list[str] = []
     for path in saved(run):
         try:
@@ -52,17 +67,17 @@ def load_newest(run: Path, players: Players) -> tuple[int, float, list[str]]:
             wrong.append(str(error))
             continue
         _restore(players, tensors)
-        return int(metadata["step"]), float(metadata["best"]), wrong
+        return Stand(int(metadata["step"]), float(metadata["best"]), under(tensors, MEMORY)), wrong
     if wrong:
         raise InputError(f"{run}: no checkpoint is whole: {wrong[0]}")
-    return 0, float("inf"), []
+    return Stand(), []
 
 
 def _state(players: Players) -> dict[str, Tensor]:
     """Every tensor that the next step depends on."""
     state = players.weights()
-    for role in ROLES:
-        network, optimiser = players.network(role), players.optimisers[role]
+    for role, network in players.networks.items():
+        optimiser = players.optimisers[role]
         for name, parameter in network.named_parameters():
             for part, value in optimiser.state.get(parameter, {}).items():
                 state[f"optimiser.{role}.{name}:{part}"] = value
@@ -70,8 +85,8 @@ def _state(players: Players) -> dict[str, Tensor]:
 
 
 def _restore(players: Players, tensors: Mapping[str, Tensor]) -> None:
-    for role in ROLES:
-        network, optimiser = players.network(role), players.optimisers[role]
+    for role, network in players.networks.items():
+        optimiser = players.optimisers[role]
         try:
             network.load_state_dict(under(tensors, f"{role}."))
         except RuntimeError as error:

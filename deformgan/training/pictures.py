@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from torch import Tensor
 from deformgan.config import DataConfig
 from deformgan.errors import InputError
 from deformgan.io.formats import read_volume
+from deformgan.io.found import found_files, stamp
 from deformgan.io.geometry import Geometry
 from deformgan.io.pairs import PairFiles, read_manifest
 from deformgan.io.tensor_files import ENDING, read_tensors, write_tensors
@@ -29,6 +28,7 @@ from deformgan.registration.progress import Progress, Show, silent
 from deformgan.registration.working_grid import on_grid, working_grid
 from deformgan.spatial.resample import resample
 from deformgan.spatial.transform import Transform
+from deformgan.training.draws import drawn_splits
 
 FORMAT = "deformgan-picture-1"  # part of every cache key: a change of what is stored makes new files
 
@@ -127,25 +127,10 @@ def _all_to_all(data: DataConfig, show: Show) -> list[StoredPair]:
     ]
 
 
-def found_files(patterns: Sequence[str]) -> list[str]:
-    """All files that fit the patterns, in the order of their names.  Raises InputError for a pattern without any."""
-    names: list[str] = []
-    for pattern in patterns:
-        found = sorted(glob.glob(pattern))
-        if not found:
-            raise InputError(f"data: no file matches {pattern}")
-        names += found
-    return names
-
-
 def _split(pairs: list[StoredPair], share: float, seed: int) -> list[StoredPair]:
     """Every pair in train or validation; those without a split go by subject, drawn with the seed."""
-    from dataclasses import replace
-
-    open_subjects = sorted({p.subject for p in pairs if not p.split})
-    order = np.random.default_rng(seed).permutation(len(open_subjects))
-    held = {open_subjects[k] for k in order[: round(share * len(open_subjects))]}
-    return [p if p.split else replace(p, split="validation" if p.subject in held else "train") for p in pairs]
+    drawn = drawn_splits([p.subject for p in pairs if not p.split], {"validation": share}, seed)
+    return [p if p.split else replace(p, split=drawn[p.subject]) for p in pairs]
 
 
 def _appearance(path: str, mask: str) -> Appearance:
@@ -182,17 +167,9 @@ def _whole(place: Path) -> bool:
 
 def _key(data: DataConfig, files: Sequence[str]) -> str:
     """Of all that the stored pictures depend on: the files' names, sizes and times, and how they are made."""
-    seen = [(f, *_stat(f)) if f else ("",) for f in files]
+    seen = [(f, *stamp(f)) if f else ("",) for f in files]
     text = json.dumps([FORMAT, seen, data.spacing_mm, data.affine])
     return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def _stat(path: str) -> tuple[int, int]:
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    return found.st_size, found.st_mtime_ns
 
 
 def _to_shape(x: Tensor, shape: Sequence[int], place: Sequence[float]) -> Tensor:

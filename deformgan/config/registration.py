@@ -1,29 +1,25 @@
-"""YAML -> validated, frozen models.  An unknown key, a wrong type or a bad range is one line: file, line, key, why."""
+"""The configuration of Deform-GAN: T, G and D over pairs of images."""
 
 from __future__ import annotations
 
-import difflib
-import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from deformgan.errors import InputError
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0, lt=float("inf"))]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, lt=float("inf"))]
-Channels = Annotated[tuple[Count, ...], Field(min_length=2, max_length=8)]
-Window = Annotated[int, Field(ge=3, le=31)]
-
-
-class Frozen(BaseModel):
-    """A model that knows all its keys and stays as it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from deformgan.config.fields import (
+    Adversarial,
+    Channels,
+    Count,
+    Frozen,
+    Name,
+    Positive,
+    Seed,
+    Share,
+    TrainingConfig,
+    Weight,
+    Window,
+)
 
 
 class AugmentationConfig(Frozen):
@@ -152,7 +148,7 @@ class GeneratorWeights(Frozen):
 class LossConfig(Frozen):
     """window, lcc_window: voxels along each side of LG (n of the paper) and of LCC."""
 
-    adversarial: Literal["least_squares", "logistic", "hinge"] = "least_squares"
+    adversarial: Adversarial = "least_squares"
     window: Window = 7
     lcc_window: Window = 7
     transformation: TransformationWeights = TransformationWeights()
@@ -177,20 +173,6 @@ class OptimiserConfig(Frozen):
     decay: Share = 0.5
 
 
-class TrainingConfig(Frozen):
-    """steps of batch pairs each, made of `accumulate` parts on each process; precision of the networks."""
-
-    steps: Count = 1000
-    batch: Count = 1
-    accumulate: Count = 1
-    precision: Literal["no", "bf16"] = "no"
-    device: Literal["auto", "cpu"] = "auto"
-    validate_every: Count = 200
-    save_every: Count = 200
-    keep: Count = 3
-    pictures: bool = True
-
-
 class TrainConfig(Frozen):
     """One experiment.  Paths are as seen from the configuration's folder; `out` from where the command runs.
 
@@ -199,10 +181,10 @@ class TrainConfig(Frozen):
     """
 
     task: Literal["registration"] = "registration"
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: Name
     out: Path | None = None
     start: str | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     data: DataConfig = DataConfig()
     generated: GeneratedConfig = GeneratedConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -225,95 +207,16 @@ class TrainConfig(Frozen):
         """Where the run is written."""
         return self.out or Path("runs") / self.name
 
-
-def load_config(path: str | os.PathLike[str]) -> TrainConfig:
-    """The experiment in a YAML file, its relative data paths made absolute.
-
-    Raises InputError with one line that names file, line, key and reason.
-    """
-    place = Path(path)
-    try:
-        text = place.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        tree, raw = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{place}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
-    if not isinstance(raw, dict):
-        raise InputError(f"{place}: expected keys and values, such as 'name: my_run'")
-    try:
-        config = TrainConfig.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(_one_line(place, tree, error)) from error
-    return _with_absolute_paths(config, place.resolve().parent)
-
-
-def _with_absolute_paths(config: TrainConfig, folder: Path) -> TrainConfig:
-    data, generated = config.data, config.generated
-    changed = {
-        "manifest": None if data.manifest is None else folder / data.manifest,
-        "cache": folder / data.cache,
-        "fixed_images": tuple(str(folder / p) for p in data.fixed_images),
-        "moving_images": tuple(str(folder / p) for p in data.moving_images),
-    }
-    maps = {"label_maps": tuple(str(folder / p) for p in generated.label_maps)}
-    return config.model_copy(
-        update={"data": data.model_copy(update=changed), "generated": generated.model_copy(update=maps)}
-    )
-
-
-def _one_line(path: Path, tree: Any, error: ValidationError) -> str:
-    first = error.errors()[0]
-    keys = [str(k) for k in first["loc"]]
-    what = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        what = "unknown key" + _near(keys)
-    elif first["type"] == "missing":
-        what = "is missing"
-    elif not isinstance(first["input"], dict):
-        what += f"; got {first['input']!r}"
-    name = ".".join(keys)
-    return f"{path}:{_line_of(tree, keys)}: {name + ': ' if name else ''}{what}"
-
-
-def _near(keys: list[str]) -> str:
-    model: Any = TrainConfig
-    for key in keys[:-1]:
-        model = model.model_fields[key].annotation
-    close = difflib.get_close_matches(keys[-1], list(model.model_fields), 1, 0.5)
-    return f"; did you mean {close[0]}?" if close else f"; the keys here are {', '.join(model.model_fields)}"
-
-
-def _line_of(node: Any, keys: list[str]) -> int:
-    """Line (from 1) of the key, or of the deepest part of it that the file has."""
-    line = int(node.start_mark.line) + 1
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
-                if name.value == key:
-                    line, node = int(name.start_mark.line) + 1, value
-                    break
-            else:
-                return line
-        elif isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
-            node = node.value[int(key)]
-            line = int(node.start_mark.line) + 1
-        else:
-            return line
-    return line
-
-
-def dump_config(config: TrainConfig) -> str:
-    """The whole configuration, defaults included, as YAML."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def read_dumped(path: Path) -> TrainConfig:
-    """What `dump_config` wrote; keys that it did not know yet have their defaults.  Raises InputError."""
-    try:
-        return TrainConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
-        raise InputError(f"{path}: cannot be read as the configuration of a run") from error
+    def seen_from(self, folder: Path) -> TrainConfig:
+        """The same with the data's relative paths made absolute."""
+        data, generated = self.data, self.generated
+        changed = {
+            "manifest": None if data.manifest is None else folder / data.manifest,
+            "cache": folder / data.cache,
+            "fixed_images": tuple(str(folder / p) for p in data.fixed_images),
+            "moving_images": tuple(str(folder / p) for p in data.moving_images),
+        }
+        maps = {"label_maps": tuple(str(folder / p) for p in generated.label_maps)}
+        return self.model_copy(
+            update={"data": data.model_copy(update=changed), "generated": generated.model_copy(update=maps)}
+        )

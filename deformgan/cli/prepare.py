@@ -1,0 +1,41 @@
+"""`deformgan prepare`: make the files that synthesis is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deformgan.cli.progress import show_progress
+from deformgan.errors import InputError, OutputError
+
+
+def prepare(
+    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: mr, ct, and transform, mask, subject, split.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; what is there and up to date is kept.")],
+    n4: Annotated[bool, typer.Option("--n4/--no-n4", help="Correct the bias field of the MR.")] = True,
+    validation: Annotated[float, typer.Option(min=0, max=1, help="Share of the people, if no split says.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the people, if no split says.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Prepare MR and CT for synthesis: N4, CT on the MR's grid, a split by person. Run again, it goes on.
+
+    Example: deformgan prepare data/sts/mr_ct.csv --out prepared/sts --jobs 2
+    """
+    if validation + test > 1:
+        raise InputError(f"--validation and --test are shares of one whole; got {validation:g} + {test:g}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be made: {error.strerror or error}") from error
+    from deformgan.synthesis.prepare import PrepareOptions
+    from deformgan.synthesis.prepare import prepare as make
+
+    options = PrepareOptions(n4=n4, validation=validation, test=test, seed=seed)
+    with show_progress(quiet) as progress:
+        written = make(manifest, out, options, jobs=jobs, show=progress)
+    if not quiet:
+        typer.echo(f"{written}")

@@ -1,0 +1,167 @@
+"""Files of people -> files to train on: MR without its bias field, CT on the MR's grid, a split by person.
+
+Each person has a folder of its own with a note of what it was made from; what is whole and up to date is left as it is,
+so an interrupted run goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deformgan.errors import InputError
+from deformgan.io.formats import file_hash, read_volume, write_volume
+from deformgan.io.subjects import SubjectFiles, read_subjects, write_subjects
+from deformgan.io.whole_file import whole_file
+from deformgan.registration.progress import Progress, Show, silent
+from deformgan.training.draws import drawn_splits
+
+FORMAT = "deformgan-prepared-1"  # part of the note: a change of what is written makes everything anew
+MANIFEST, NOTE = "manifest.csv", "prepared.json"
+AIR = -1024.0  # HU outside the CT's field of view
+UNSAFE = set('/\\:*?"<>|')
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """n4: correct the bias field of the MR.  validation, test: shares of the people without a split, by the seed."""
+
+    n4: bool = True
+    validation: float = 0.1
+    test: float = 0.2
+    seed: int = 0
+
+
+def prepare(manifest: str | os.PathLike[str], folder: Path, options: PrepareOptions, *, jobs: int = 1,
+            show: Show = silent) -> Path:  # fmt: skip
+    """Write FOLDER/SUBJECT/{mr,ct,mask}.nii.gz for all people of a manifest, and FOLDER/manifest.csv; its path.
+
+    mask: where the CT has a value, written only if that is not everywhere.  jobs: processes.  Raises InputError and
+    OutputError for the first file that cannot be used or written; the people done until then stay.
+    """
+    subjects = _with_splits(read_subjects(manifest), options)
+    _check_names(subjects, manifest)
+    done: dict[str, SubjectFiles] = {}
+    for count, result in enumerate(_results(subjects, folder, options, jobs), start=1):
+        done[result.subject] = result
+        show(Progress("prepare", "people", count, len(subjects), float("nan")))
+    write_subjects(folder / MANIFEST, [done[s.subject] for s in subjects])
+    return folder / MANIFEST
+
+
+def _results(
+    subjects: Sequence[SubjectFiles], folder: Path, options: PrepareOptions, jobs: int
+) -> Iterator[SubjectFiles]:
+    """Everyone, as they get done."""
+    if jobs == 1:
+        yield from (prepare_subject(s, folder, options) for s in subjects)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(threads,)) as pool:
+        futures = [pool.submit(prepare_subject, s, folder, options) for s in subjects]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def prepare_subject(files: SubjectFiles, folder: Path, options: PrepareOptions) -> SubjectFiles:
+    """One person's files, made where they are not there yet; where they are."""
+    home = folder / files.subject
+    home.mkdir(parents=True, exist_ok=True)
+    note = {"key": _key(files, options), "files": []}
+    if (old := _note(home)) and old["key"] == note["key"] and all((home / n).exists() for n in old["files"]):
+        return _prepared(files, home, old["files"])
+    for path in home.glob("*.nii.gz"):  # of another time; a mask may not be written again
+        path.unlink()
+    names = note["files"] = _write(files, home, options)
+    with whole_file(home / NOTE) as scratch:
+        scratch.write_text(json.dumps(note | {"made_from": asdict(files), "options": asdict(options)}, indent=1))
+    return _prepared(files, home, names)
+
+
+def _write(files: SubjectFiles, home: Path, options: PrepareOptions) -> list[str]:
+    """Names of the files written."""
+    import torch
+
+    from deformgan.io.bias_field import without_bias
+    from deformgan.io.volume import Volume
+    from deformgan.spatial.resample import resample
+    from deformgan.spatial.transform import Transform
+
+    made: dict[str, Volume] = {}
+    if files.mr:
+        mr = read_volume(files.mr)
+        made["mr"] = without_bias(mr) if options.n4 else mr
+    if files.ct:
+        made["ct"] = read_volume(files.ct)
+    if files.mr and files.ct:
+        grid, ct = made["mr"].geometry, made["ct"]
+        transform = Transform.load(files.transform) if files.transform else Transform.identity()
+        covered = resample(Volume(torch.ones_like(ct.tensor), ct.geometry), transform, grid).tensor > 0.5
+        if not covered.any():
+            raise InputError(f"{files.ct}: it does not overlap {files.mr}; register them and name the transform")
+        made["ct"] = resample(ct, transform, grid, outside=AIR)
+        if files.mask:
+            covered &= read_volume(files.mask, kind="mask").tensor > 0
+        if not covered.all():
+            made["mask"] = Volume(covered.to(torch.uint8), grid)
+    for name, volume in made.items():
+        dtype = {"mr": "float32", "ct": "int16", "mask": "uint8"}[name]
+        rounded = replace(volume, tensor=volume.tensor.round()) if name == "ct" else volume
+        write_volume(rounded, home / f"{name}.nii.gz", dtype=dtype)
+    return [f"{name}.nii.gz" for name in made]
+
+
+def _prepared(files: SubjectFiles, home: Path, names: Sequence[str]) -> SubjectFiles:
+    there = {Path(n).name.split(".")[0]: str((home / n).resolve()) for n in names}
+    return SubjectFiles(**there, subject=files.subject, split=files.split)
+
+
+def _with_splits(subjects: list[SubjectFiles], options: PrepareOptions) -> list[SubjectFiles]:
+    shares = {"validation": options.validation, "test": options.test}
+    splits = drawn_splits([s.subject for s in subjects if not s.split], shares, options.seed)
+    return [s if s.split else replace(s, split=splits[s.subject]) for s in subjects]
+
+
+def _check_names(subjects: Sequence[SubjectFiles], manifest: str | os.PathLike[str]) -> None:
+    """Each names a folder of its own."""
+    seen: set[str] = set()
+    for name in (s.subject for s in subjects):
+        if name in seen:
+            raise InputError(f"{manifest}: subject {name!r} has two rows; give each image of a person another name")
+        if UNSAFE & set(name) or name.startswith("."):
+            raise InputError(f"{manifest}: subject {name!r} cannot be the name of a folder")
+        seen.add(name)
+
+
+def _key(files: SubjectFiles, options: PrepareOptions) -> str:
+    """Of the content of the files and of how they are treated; names, splits and the seed do not matter."""
+    hashes = [file_hash(f) if f else "" for f in (files.mr, files.ct, files.transform, files.mask)]
+    return hashlib.sha256(json.dumps([FORMAT, hashes, options.n4]).encode()).hexdigest()
+
+
+def _note(home: Path) -> dict[str, Any] | None:
+    try:
+        note: dict[str, Any] = json.loads((home / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return note
+
+
+def _begin(threads: int) -> None:
+    """In a process of the pool: its share of the cores."""
+    from deformgan.io.bias_field import set_threads as set_threads_of_n4
+    from deformgan.kernels.threads import set_threads
+
+    set_threads_of_n4(threads)
+    set_threads(threads)
