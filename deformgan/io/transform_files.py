@@ -241,5 +241,8 @@ def _needed(image: Any, option: str, name: str) -> Geometry:
     from deformgan.io.grids import read_grid
 
     if image is None:
-        raise InputError(f"{name} has no meaning without the images it is for; give this one with {option}")
+        raise InputError(
+            f"{name} has no meaning without the images it is for; give this one with {option} of `deformgan transform "
+            "convert`, which makes an .h5 for every other command"
+        )
     return read_grid(image)

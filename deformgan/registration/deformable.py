@@ -122,6 +122,8 @@ def deform(
             show(Progress("deformable", f"{mm:g} mm", done, iterations, loss))
 
         u = solve_level(Level.of(fixed, moving, affine, mm), u, weights, iterations, settings, report)
+        for image in (fixed, moving):
+            image.shrunk.clear()  # no later level asks for these
     assert u is not None  # there is always a level
     return u
 
