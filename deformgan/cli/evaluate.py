@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deformgan.cli.targets import check_free
 from deformgan.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -131,8 +132,7 @@ def _targets(out: Path | None, *, both: bool, overwrite: bool) -> dict[str, Path
     targets = {ending: out.with_suffix(ending) for ending in ((".csv", ".json") if both else (out.suffix,))}
     if not out.absolute().parent.is_dir():
         raise OutputError(f"{out}: its folder does not exist; make it, or choose another with --out")
-    if not overwrite and (there := [path for path in targets.values() if path.exists()]):
-        raise OutputError(f"{there[0]} exists already; use --overwrite, or another name with --out")
+    check_free(*targets.values(), overwrite=overwrite)
     return targets
 
 

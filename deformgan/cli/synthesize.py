@@ -10,7 +10,7 @@ import typer
 
 from deformgan.cli.progress import show_progress
 from deformgan.cli.register import stem
-from deformgan.cli.warp import check_image_name
+from deformgan.cli.targets import check_free, check_image_name
 from deformgan.errors import InputError, OutputError
 
 ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh")
@@ -35,8 +35,7 @@ def synthesize(
     """
     jobs = _jobs(image, out, mask_out)
     for target in (t for job in jobs for t in job[1:] if t):
-        if target.exists() and not overwrite:
-            raise OutputError(f"{target} exists already; use --overwrite, or another name with --out")
+        check_free(target, overwrite=overwrite)
         check_image_name(target)
     from deformgan.io.formats import read_volume, write_volume
     from deformgan.registration.pipeline import use_threads

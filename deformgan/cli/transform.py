@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deformgan.cli.targets import check_free
 from deformgan.errors import OutputError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def compose(
 
     Example: deformgan transform compose a_to_b.h5 b_to_c.h5 --out a_to_c.h5
     """
-    _check_free(out, overwrite)
+    check_free(out, overwrite=overwrite)
     if flatten != (reference is not None):
         raise OutputError("--flatten and --reference go together: one field needs a grid to lie on")
     from deformgan.io.grids import read_grid
@@ -68,7 +69,7 @@ def invert(
 
     Example: deformgan transform invert transform.h5 --out inverse.h5
     """
-    _check_free(out, overwrite)
+    check_free(out, overwrite=overwrite)
     from deformgan.spatial.summary import inverse_error_mm
 
     forward = _load(path, format, fixed, moving)
@@ -95,7 +96,7 @@ def convert(
 
     Example: deformgan transform convert transform.h5 --out warp.nii.gz --to fsl --fixed ct.nii.gz --moving mr.nii.gz
     """
-    _check_free(out, overwrite)
+    check_free(out, overwrite=overwrite)
     _load(path, format, fixed, moving).save(out, format=to, fixed=fixed, moving=moving)
     typer.echo(str(out))
 
@@ -141,7 +142,7 @@ def jacobian(
 
     Example: deformgan transform jacobian transform.h5 --reference ct.nii.gz --out jacobian.nii.gz
     """
-    _check_free(out, overwrite)
+    check_free(out, overwrite=overwrite)
     import torch
 
     from deformgan.cli.transform_words import regularity_line
@@ -164,8 +165,3 @@ def _load(path: Path, format: str | None, fixed: str | None, moving: str | None)
     from deformgan.spatial.transform import Transform
 
     return Transform.load(path, format=format, fixed=fixed, moving=moving)
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already; use --overwrite, or another name with --out")

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from deformgan.errors import InputError, OutputError
-
-_IMAGES = (".nii", ".nii.gz", ".mha", ".nrrd")
+from deformgan.cli.targets import check_free, check_image_name
+from deformgan.errors import InputError
 
 
 def warp(
@@ -60,8 +59,7 @@ def warp(
         raise InputError("give exactly one of --image, --points, --mesh")
     if image is None and (reference or spacing or size or labels is not None or interpolation or volume is not None):
         raise InputError("--reference, --spacing, --size, --labels, --interpolation and --volume are for --image only")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already; use --overwrite, or another name with --out")
+    check_free(out, overwrite=overwrite)
     if image is not None and reference is None and spacing is None and size is None:
         raise InputError("say on which grid the result lies: --reference IMAGE, or --spacing MM")
     from deformgan.warping.chain import chain
@@ -89,14 +87,6 @@ def warp(
     for note in notes:
         if note.startswith("warning: ") or not quiet:
             typer.echo(note if note.startswith("warning: ") else f"note: {note}", err=True)
-
-
-def check_image_name(out: Path) -> None:
-    """Refuse, before any work is done, a name that could not be written in the end."""
-    if not out.name.lower().endswith(_IMAGES):
-        raise OutputError(f"{out}: an image is written as {', '.join(_IMAGES)}")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out}: its folder does not exist; make it, or choose another with --out")
 
 
 def numbers(text: str | None, option: str) -> list[float] | None:

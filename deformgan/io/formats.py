@@ -14,14 +14,13 @@ import numpy as np
 from deformgan.errors import InputError, OutputError
 from deformgan.io.dicom import read_dicom
 from deformgan.io.geometry import Geometry
-from deformgan.io.nifti import read_nifti
+from deformgan.io.itk_header import ITK_ENDINGS
+from deformgan.io.nifti import NIFTI_ENDINGS, read_nifti
 from deformgan.io.volume import Volume, checked_image, orthonormal
 from deformgan.io.whole_file import whole_file
 
 Kind = Literal["image", "labels", "mask"]
 
-_NIFTI = (".nii", ".nii.gz", ".mgz", ".mgh")
-_ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
 _WRITTEN = (".nii", ".nii.gz", ".mha", ".nrrd")
 _SERIES = re.compile(r"^(?P<folder>.+):(?P<uid>[0-9.]+)$")
 
@@ -98,14 +97,14 @@ def _read(source: str | os.PathLike[str], volume: int | None) -> tuple[np.ndarra
         return _from_itk(read_dicom(path, series), str(path), None)
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes)")
-    ending = _ending(path, _NIFTI + _ITK)
-    if ending in _NIFTI:
+    ending = _ending(path, NIFTI_ENDINGS + ITK_ENDINGS)
+    if ending in NIFTI_ENDINGS:
         array, matrix, notes = read_nifti(path, volume)
         geometry, more = orthonormal(matrix, array.shape, str(path))
         return array.T, geometry, notes + more
-    if ending in _ITK:
+    if ending in ITK_ENDINGS:
         return _from_itk(_read_itk(path), str(path), volume)
-    raise InputError(f"{path}: unknown ending; expected {', '.join(_NIFTI + _ITK)} or a DICOM folder")
+    raise InputError(f"{path}: unknown ending; expected {', '.join(NIFTI_ENDINGS + ITK_ENDINGS)} or a DICOM folder")
 
 
 def _ending(path: Path, endings: tuple[str, ...]) -> str | None:
@@ -165,7 +164,7 @@ def _write(array: np.ndarray, volume: Volume, scratch: Path, ending: str) -> Non
     import torch
 
     plain = Volume(torch.from_numpy(np.ascontiguousarray(array)), volume.geometry)
-    if ending in _NIFTI:
+    if ending in NIFTI_ENDINGS:
         packed = ending == ".nii.gz"
         with gzip.open(scratch, "wb", compresslevel=1) if packed else open(scratch, "wb") as stream:
             stream.write(plain.to_nibabel().to_bytes())

@@ -10,11 +10,9 @@ import numpy as np
 
 from deformgan.errors import InputError
 from deformgan.io.geometry import Geometry
-from deformgan.io.nifti import open_nifti, orientation, readable
+from deformgan.io.itk_header import ITK_ENDINGS, itk_header
+from deformgan.io.nifti import NIFTI_ENDINGS, open_nifti, orientation, readable
 from deformgan.io.volume import Volume, as_volume, orthonormal
-
-_NIFTI = (".nii", ".nii.gz", ".mgz", ".mgh")
-_ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 def read_grid(source: Any) -> Geometry:
@@ -28,9 +26,9 @@ def read_grid(source: Any) -> Geometry:
         return source.geometry
     if isinstance(source, str | os.PathLike) and Path(source).is_file():
         name = Path(source).name.lower()
-        if name.endswith(_NIFTI):
+        if name.endswith(NIFTI_ENDINGS):
             return _of_nifti(Path(source))
-        if name.endswith(_ITK):
+        if name.endswith(ITK_ENDINGS):
             return _of_itk(Path(source))
     return as_volume(source).geometry
 
@@ -43,14 +41,7 @@ def _of_nifti(path: Path) -> Geometry:
 
 
 def _of_itk(path: Path) -> Geometry:
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as an image: {' '.join(str(error).split())[-160:]}") from error
+    reader = itk_header(path)
     if (dimension := reader.GetDimension()) not in (3, 4):
         raise InputError(f"{path} is {dimension}-D; expected a 3-D image")
     matrix = np.eye(4)

@@ -10,15 +10,14 @@ from typing import Any, Literal
 import numpy as np
 
 from deformgan.errors import InputError
-from deformgan.io.nifti import open_nifti, readable
+from deformgan.io.itk_header import ITK_ENDINGS, itk_header
+from deformgan.io.nifti import NIFTI_ENDINGS, open_nifti, readable
 
 ImageKind = Literal["scalars", "series", "vectors", "tensors"]
 
 COMPONENTS = {"vectors": 3, "tensors": 6}
 VECTORS, TENSORS = 1007, 1005  # NIfTI's intents of vectors and of symmetric matrices
 _LABELS, _DISPLACEMENTS = 1002, 1006
-_NIFTI = (".nii", ".nii.gz", ".mgz", ".mgh")
-_ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ def read_contents(path: str | os.PathLike[str]) -> Contents:
     name = source.name.lower()
     if not source.is_file() or source.stat().st_size == 0:
         return Contents("scalars", np.dtype(np.float32))  # whoever reads it says what is wrong
-    if name.endswith(_NIFTI):
+    if name.endswith(NIFTI_ENDINGS):
         return _of_nifti(source)
-    return _of_itk(source) if name.endswith(_ITK) else Contents("scalars", np.dtype(np.float32))
+    return _of_itk(source) if name.endswith(ITK_ENDINGS) else Contents("scalars", np.dtype(np.float32))
 
 
 def _of_nifti(path: Path) -> Contents:
@@ -67,7 +66,7 @@ def _of_nifti(path: Path) -> Contents:
 def _of_itk(path: Path) -> Contents:
     import SimpleITK as sitk
 
-    reader = _itk_reader(path)
+    reader = itk_header(path)
     components, name = reader.GetNumberOfComponents(), sitk.GetPixelIDValueAsString(reader.GetPixelID())
     bits = next((b for b in (8, 16, 32, 64) if f"{b}-bit" in name), 32)
     letter = "f" if "float" in name else "u" if "unsigned" in name else "i"
@@ -79,19 +78,6 @@ def _of_itk(path: Path) -> Contents:
     if reader.GetDimension() == 4 and reader.GetSize()[3] > 1:
         return Contents("series", dtype, reader.GetSize()[3])
     return Contents("scalars", dtype)
-
-
-def _itk_reader(path: Path) -> Any:
-    """SimpleITK's reader with the header read."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as an image: {' '.join(str(error).split())[-160:]}") from error
-    return reader
 
 
 def _kind_of(components: int, name: str) -> ImageKind:

@@ -14,6 +14,7 @@ import numpy as np
 from deformgan.errors import InputError
 from deformgan.io.volume import RAS_LPS
 
+NIFTI_ENDINGS = (".nii", ".nii.gz", ".mgz", ".mgh")  # those that nibabel reads here
 MOST_INFLATION = 1100  # deflate cannot shrink more than 1032 : 1
 
 
