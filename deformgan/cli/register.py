@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +15,12 @@ from deformgan.cli.process import keep_freed_memory
 from deformgan.cli.progress import show_progress
 from deformgan.errors import InputError
 
+if TYPE_CHECKING:
+    from deformgan.io.volume import Volume
+    from deformgan.registration.progress import Show
+
 METHODS = ("direct", "gan")
+N4_NOTE = "the MR's bias field was taken out by N4 before its CT was made, as prepare does"
 
 
 def register(
@@ -38,6 +44,9 @@ def register(
         str, typer.Option(help="direct, or gan: first train T, G and D on this pair alone (minutes).")
     ] = "direct",
     gan_steps: Annotated[int, typer.Option(min=1, help="Training steps of --method gan.")] = 400,
+    bridge: Annotated[
+        str | None, typer.Option(help="A model of MR -> CT: the CT that it makes of the MR is compared with the CT.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="Of rigid and affine: analytic, or autograd (slower).")] = "analytic",
     max_rotation: Annotated[float | None, typer.Option(help="Degrees about each axis, of start and affine.")] = None,
     max_shift: Annotated[float | None, typer.Option(help="Mm along each axis, of start and affine.")] = None,
@@ -64,6 +73,8 @@ def register(
         raise InputError("--method gan is a deformable method; leave out --affine-only and --rigid-only")
     if method == "gan" and model == "auto":
         raise InputError("--method gan begins with one model or none; name it with --model (see deformgan models)")
+    if method == "gan" and bridge:
+        raise InputError("--method gan and --bridge exclude each other; give one")
     from deformgan.registration.options import RegisterOptions, Stage
     from deformgan.registration.outputs import REPORT, check_output
 
@@ -85,9 +96,12 @@ def register(
     )
     keep_freed_memory()
     folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
+    from deformgan.registration.bridge import check_options
     from deformgan.registration.pipeline import register_files
 
+    check_options(options, bridged=bridge is not None)
     with show_progress(quiet) as progress, ExitStack() as stack:
+        source, make = ct_maker(bridge, device, progress) if bridge else ("", None)
         if method == "gan":
             from deformgan.io.pairs import PairFiles
             from deformgan.training.single_pair import train_on_pair
@@ -97,13 +111,39 @@ def register(
             run = train_on_pair(files, Path(scratch), start=model, steps=gan_steps, options=options, show=progress)
             options = replace(options, model=str(run))
         result = register_files(
-            fixed, moving, fixed_mask, moving_mask, volume=volume, options=options, progress=progress
+            fixed,
+            moving,
+            fixed_mask,
+            moving_mask,
+            volume=volume,
+            bridge=make,
+            bridge_source=source,
+            options=options,
+            progress=progress,
         )
     result.save(folder, overwrite=overwrite)
     for warning in result.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if not quiet:
         typer.echo(f"{folder / REPORT}")
+
+
+def ct_maker(name: str, device: str, show: Show) -> tuple[str, Callable[[Volume], Volume]]:
+    """(file of the model, what makes a CT of an MR with it, after N4 as in `prepare`).  Raises InputError."""
+    from deformgan.io.bias_field import without_bias
+    from deformgan.synthesis.models import load_model
+    from deformgan.synthesis.translate import translate
+
+    model = load_model(name)
+    if model.config.data.ct_window is None:
+        raise InputError(f"{model.name}: it was trained with ct_window: null and knows no HU; a bridge leads to CT")
+    model.network()  # says now whether its weights fit
+
+    def make(mr: Volume) -> Volume:
+        made = translate(model, without_bias(mr), name="the MR", device=device, show=show)
+        return replace(made, notes=(N4_NOTE,))
+
+    return model.name, make
 
 
 def stem(path: str) -> str:

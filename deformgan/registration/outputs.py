@@ -23,6 +23,10 @@ from deformgan.spatial.resample import resample
 from deformgan.spatial.transform import Transform
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from deformgan.registration.bridge import Bridge
     from deformgan.registration.result import Registration
 
 WARPED, TRANSFORM, INVERSE, RESULT, REPORT = "warped.nii.gz", "transform.h5", "inverse.h5", "result.json", "report.html"
@@ -91,6 +95,7 @@ def described(registration: Registration) -> dict[str, Any]:
     sources = dict(zip(("fixed", "moving"), registration.sources, strict=True))
     return {
         **{role: {"path": path, "sha256": file_hash(path)} if path else {} for role, path in sources.items()},
+        **({} if registration.bridge is None else {"bridge": _described_bridge(registration.bridge)}),
         **registration.metrics,
         "timings_s": {stage: round(seconds, 3) for stage, seconds in registration.seconds.items()},
         "options": asdict(registration.options),
@@ -98,6 +103,12 @@ def described(registration: Registration) -> dict[str, Any]:
         "warnings": list(registration.warnings),
         "versions": {"deformgan": __version__, "python": platform.python_version(), **_versions()},
     }
+
+
+def _described_bridge(bridge: Bridge) -> dict[str, Any]:
+    """What made the CT, which image it stands for, and what was done to that first."""
+    source = {"path": bridge.source, "sha256": file_hash(bridge.source)} if bridge.source else {}
+    return {**source, "stands_for": bridge.stands_for, "notes": list(bridge.image.notes)}
 
 
 def _versions() -> dict[str, str]:
@@ -119,8 +130,18 @@ def _report(registration: Registration, path: Path, result: dict[str, Any]) -> N
         fixed=registration.fixed.numpy(),
         moving_start=before.numpy(),
         warped=registration.warped.numpy(),
+        bridge=_bridge_on_fixed(registration),
         geometry=grid,
         displacement=registration.displacement,
         jacobian=registration.jacobian,
         result=result,
     )
+
+
+def _bridge_on_fixed(registration: Registration) -> NDArray[np.float32] | None:
+    """The made CT on the fixed grid, moved as the image that it stands for; None where there is none."""
+    bridge = registration.bridge
+    if bridge is None or bridge.stands_for == "fixed":
+        return None if bridge is None else bridge.image.numpy()
+    outside = float(bridge.image.tensor.min())
+    return resample(bridge.image, registration.transform, registration.fixed.geometry, outside=outside).numpy()

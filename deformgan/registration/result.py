@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deformgan.io.transform_files import Affine, DisplacementField
 from deformgan.io.volume import Volume
+from deformgan.registration.bridge import Bridge
 from deformgan.registration.options import RegisterOptions
 from deformgan.registration.pose import PoseMeasure
 from deformgan.registration.recipe import Recipe
@@ -44,7 +45,7 @@ class Registration:
 
     warped: moving on the fixed image's grid.  transform: fixed point -> moving point, LPS mm.  recipe: of the
     deformable stage, None where it did not run.  seconds: by stage.  notes: what was repaired in the input or looked
-    odd.  sources: the files of fixed and moving, empty where they came from memory.
+    odd.  sources: the files of fixed and moving, empty where they came from memory.  bridge: the CT made of the MR.
     """
 
     fixed: Volume
@@ -57,6 +58,7 @@ class Registration:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sources: tuple[str, str] = ("", "")
+    bridge: Bridge | None = None
 
     @property
     def inverse(self) -> Transform:
