@@ -10,11 +10,14 @@ from typing import Annotated
 import typer
 
 from deformgan import __version__
+from deformgan.cli.cross_validate import cross_validate
 from deformgan.cli.evaluate import evaluate
 from deformgan.cli.models import models
 from deformgan.cli.prepare import prepare
 from deformgan.cli.process import expect_short_work, leave_at_once
 from deformgan.cli.register import register
+from deformgan.cli.segment import segment
+from deformgan.cli.study import study
 from deformgan.cli.synthesize import synthesize
 from deformgan.cli.train import train
 from deformgan.cli.transform import transform
@@ -39,6 +42,9 @@ app.command()(evaluate)
 app.command()(prepare)
 app.command()(train)
 app.command()(synthesize)
+app.command()(study)
+app.command()(segment)
+app.command()(cross_validate)
 app.add_typer(transform, name="transform")
 app.command()(models)
 

@@ -12,14 +12,16 @@ import yaml
 from pydantic import ValidationError
 
 from deformgan.config.registration import TrainConfig
+from deformgan.config.segmentation import SegmentationConfig
 from deformgan.config.synthesis import ConditionalConfig, CycleganConfig
 from deformgan.errors import InputError
 
-Experiment = TrainConfig | CycleganConfig | ConditionalConfig
-TASKS: dict[str, type[TrainConfig] | type[CycleganConfig] | type[ConditionalConfig]] = {
+Experiment = TrainConfig | CycleganConfig | ConditionalConfig | SegmentationConfig
+TASKS: dict[str, type[Experiment]] = {
     "registration": TrainConfig,
     "cyclegan": CycleganConfig,
     "conditional": ConditionalConfig,
+    "segmentation": SegmentationConfig,
 }
 
 

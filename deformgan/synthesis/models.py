@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deformgan.config import ConditionalConfig, CycleganConfig, TrainConfig, config_of_model
+from deformgan.config import ConditionalConfig, CycleganConfig, config_of_model
 from deformgan.errors import InputError
 from deformgan.io.tensor_files import read_tensors, under, write_tensors
 from deformgan.networks.discriminator import Discriminator
 from deformgan.networks.residual import ResidualGenerator
 from deformgan.registration.models import FILE
+from deformgan.synthesis.intensity import Kind
 
 FORMAT = "deformgan-synthesis-1"
 Config = CycleganConfig | ConditionalConfig
@@ -34,11 +35,15 @@ class SynthesisModel:
     tensors: Mapping[str, Tensor]
     figures: Mapping[str, float]
 
-    def network(self) -> ResidualGenerator:
-        """G_CT, ready to translate."""
-        network = build_generator(self.config)
+    def network(self, to: Kind = "ct") -> ResidualGenerator:
+        """G_CT or G_MR, ready to translate.  Raises InputError where the model has none."""
+        network, tensors = build_generator(self.config), under(self.tensors, f"generator_{to}.")
+        if not tensors:
+            raise InputError(
+                f"{self.name}: it makes no {to.upper()}; train a model of task cyclegan, which goes both ways"
+            )
         try:
-            network.load_state_dict({name: w.float() for name, w in under(self.tensors, GENERATORS[0]).items()})
+            network.load_state_dict({name: w.float() for name, w in tensors.items()})
         except RuntimeError as error:
             raise InputError(f"{self.name}: its weights do not fit the configuration that it names") from error
         return network.eval()
@@ -90,6 +95,6 @@ def load_model(name: str) -> SynthesisModel:
         found = metadata.get("format", "no format is named")
         raise InputError(f"{place}: not a model of MR -> CT synthesis ({found}); deformgan train makes one")
     config = config_of_model(metadata["config"], str(place))
-    if isinstance(config, TrainConfig):
-        raise InputError(f"{place}: it names a configuration of registration; the file is not whole")
+    if not isinstance(config, Config):
+        raise InputError(f"{place}: it names a configuration of {config.task}; the file is not whole")
     return SynthesisModel(str(place), config, tensors, json.loads(metadata["figures"]))
