@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from deformgan.cli.process import keep_freed_memory
 from deformgan.cli.progress import show_progress
-from deformgan.errors import InputError
+from deformgan.errors import InputError, printable
+from deformgan.io.recorded import is_dicom
+from deformgan.io.workplace import workplace
 
 METHODS = ("direct", "gan")
+SUSPECT = 3  # exit code with --strict
 
 
 def register(
@@ -49,6 +50,10 @@ def register(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes (on a CPU).")] = 0,
+    dicom_paths: Annotated[
+        bool, typer.Option("--dicom-paths", help="Record the paths of DICOM folders, which may hold a patient's name.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 if the result is suspect; it is written.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
@@ -65,7 +70,7 @@ def register(
     if method == "gan" and model == "auto":
         raise InputError("--method gan begins with one model or none; name it with --model (see deformgan models)")
     from deformgan.registration.options import RegisterOptions, Stage
-    from deformgan.registration.outputs import REPORT, check_output
+    from deformgan.registration.outputs import REPORT, check_output, check_room, save_registration
 
     stage: Stage = "rigid" if rigid_only else "affine" if affine_only else "deformable"
     options = RegisterOptions(
@@ -87,27 +92,34 @@ def register(
     folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
     from deformgan.registration.pipeline import register_files
 
-    with show_progress(quiet) as progress, ExitStack() as stack:
+    with show_progress(quiet) as progress, workplace(folder, alone=True) as place:
+        if Path(fixed).is_file():
+            check_room(place, fixed)
         if method == "gan":
             from deformgan.io.pairs import PairFiles
             from deformgan.training.single_pair import train_on_pair
 
-            scratch = stack.enter_context(TemporaryDirectory(prefix="deformgan-"))
             files = PairFiles(fixed, moving, fixed_mask or "", moving_mask or "")
-            run = train_on_pair(files, Path(scratch), start=model, steps=gan_steps, options=options, show=progress)
+            run = train_on_pair(files, place, start=model, steps=gan_steps, options=options, show=progress)
             options = replace(options, model=str(run))
         result = register_files(
             fixed, moving, fixed_mask, moving_mask, volume=volume, options=options, progress=progress
         )
-    result.save(folder, overwrite=overwrite)
+        save_registration(result, folder, overwrite=overwrite, place=place, dicom_paths=dicom_paths)
     for warning in result.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        typer.echo(f"warning: {printable(warning)}", err=True)
+    if result.suspect:
+        typer.echo(f"warning: suspect result: {'; '.join(result.suspect_reasons)}; look at the report", err=True)
     if not quiet:
-        typer.echo(f"{folder / REPORT}")
+        typer.echo(printable(str(folder / REPORT)))
+    if strict and result.suspect:
+        raise typer.Exit(SUSPECT)
 
 
 def stem(path: str) -> str:
-    """The file's name without its endings: brain.nii.gz -> brain; a DICOM folder's own name."""
+    """The file's name without its endings: brain.nii.gz -> brain; dicom for a folder, often named by a patient."""
+    if is_dicom(path):
+        return "dicom"
     name = Path(path.split(":")[0] if not Path(path).exists() else path).resolve().name
     for ending in (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh"):
         if name.lower().endswith(ending):
