@@ -65,11 +65,10 @@ def cross_validate(
 def _trained(one: SegmentationConfig, overwrite: bool, show: Show) -> Path:
     """The folder of a fold's run, gone on with where it was begun."""
     from deformgan.segmentation.loop import train
-    from deformgan.training.run import CONFIG, forget
+    from deformgan.training.run import CONFIG
 
-    if overwrite:
-        forget(one.folder)
-    return train(one, resume=(one.folder / CONFIG).exists(), show=show).folder
+    resume = not overwrite and (one.folder / CONFIG).exists()
+    return train(one, resume=resume, overwrite=overwrite, show=show).folder
 
 
 def _gpu() -> bool:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deformgan.cli.process import keep_freed_memory
 from deformgan.cli.progress import show_progress
-from deformgan.errors import InputError
+from deformgan.errors import InputError, printable
+from deformgan.io.recorded import is_dicom
+from deformgan.io.workplace import workplace
 
 if TYPE_CHECKING:
     from deformgan.io.volume import Volume
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 METHODS = ("direct", "gan")
 N4_NOTE = "the MR's bias field was taken out by N4 before its CT was made, as prepare does"
+SUSPECT = 3  # exit code with --strict
 
 
 def register(
@@ -58,6 +59,10 @@ def register(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes (on a CPU).")] = 0,
+    dicom_paths: Annotated[
+        bool, typer.Option("--dicom-paths", help="Record the paths of DICOM folders, which may hold a patient's name.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 if the result is suspect; it is written.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
@@ -76,7 +81,7 @@ def register(
     if method == "gan" and bridge:
         raise InputError("--method gan and --bridge exclude each other; give one")
     from deformgan.registration.options import RegisterOptions, Stage
-    from deformgan.registration.outputs import REPORT, check_output
+    from deformgan.registration.outputs import REPORT, check_output, check_room, save_registration
 
     stage: Stage = "rigid" if rigid_only else "affine" if affine_only else "deformable"
     options = RegisterOptions(
@@ -100,15 +105,16 @@ def register(
     from deformgan.registration.pipeline import register_files
 
     check_options(options, bridged=bridge is not None)
-    with show_progress(quiet) as progress, ExitStack() as stack:
+    with show_progress(quiet) as progress, workplace(folder, alone=True) as place:
+        if Path(fixed).is_file():
+            check_room(place, fixed)
         source, make = ct_maker(bridge, device, progress) if bridge else ("", None)
         if method == "gan":
             from deformgan.io.pairs import PairFiles
             from deformgan.training.single_pair import train_on_pair
 
-            scratch = stack.enter_context(TemporaryDirectory(prefix="deformgan-"))
             files = PairFiles(fixed, moving, fixed_mask or "", moving_mask or "")
-            run = train_on_pair(files, Path(scratch), start=model, steps=gan_steps, options=options, show=progress)
+            run = train_on_pair(files, place, start=model, steps=gan_steps, options=options, show=progress)
             options = replace(options, model=str(run))
         result = register_files(
             fixed,
@@ -121,11 +127,15 @@ def register(
             options=options,
             progress=progress,
         )
-    result.save(folder, overwrite=overwrite)
+        save_registration(result, folder, overwrite=overwrite, place=place, dicom_paths=dicom_paths)
     for warning in result.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        typer.echo(f"warning: {printable(warning)}", err=True)
+    if result.suspect:
+        typer.echo(f"warning: suspect result: {'; '.join(result.suspect_reasons)}; look at the report", err=True)
     if not quiet:
-        typer.echo(f"{folder / REPORT}")
+        typer.echo(printable(str(folder / REPORT)))
+    if strict and result.suspect:
+        raise typer.Exit(SUSPECT)
 
 
 def ct_maker(name: str, device: str, show: Show) -> tuple[str, Callable[[Volume], Volume]]:
@@ -147,7 +157,9 @@ def ct_maker(name: str, device: str, show: Show) -> tuple[str, Callable[[Volume]
 
 
 def stem(path: str) -> str:
-    """The file's name without its endings: brain.nii.gz -> brain; a DICOM folder's own name."""
+    """The file's name without its endings: brain.nii.gz -> brain; dicom for a folder, often named by a patient."""
+    if is_dicom(path):
+        return "dicom"
     name = Path(path.split(":")[0] if not Path(path).exists() else path).resolve().name
     for ending in (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh"):
         if name.lower().endswith(ending):

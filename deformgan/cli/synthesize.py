@@ -40,6 +40,7 @@ def synthesize(
         check_free(target, overwrite=overwrite)
         check_image_name(target)
     from deformgan.io.formats import read_volume, write_volume
+    from deformgan.io.workplace import check_space
     from deformgan.registration.pipeline import use_threads
     from deformgan.synthesis.models import load_model
     from deformgan.synthesis.translate import translate, unsaid
@@ -51,6 +52,7 @@ def synthesize(
         for source, ct, mask in jobs:
             try:
                 mr = read_volume(source, volume=volume)
+                check_space(ct, 3 * mr.tensor.numel())  # int16, and a byte for the mask
                 made = translate(trained, mr, name=source, device=device, show=progress)
             except InputError as error:
                 if len(jobs) == 1:
@@ -58,6 +60,8 @@ def synthesize(
                 failed += 1
                 typer.echo(f"deformgan: {error}", err=True)
                 continue
+            for note in mr.notes:
+                typer.echo(f"warning: {note}", err=True)
             if trained.config.data.ct_window is None:  # percent, not HU
                 write_volume(made, ct)
             else:

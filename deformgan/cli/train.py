@@ -40,13 +40,10 @@ def train(
         return
     expect_long_work()
     from deformgan.registration.pipeline import use_threads
-    from deformgan.training.run import forget
 
     use_threads(threads)
-    if overwrite and not resume:
-        forget(settings.folder)
     with show_progress(quiet) as progress:
-        run = _trained(settings, resume, progress)
+        run = _trained(settings, resume, overwrite, progress)
     for warning in run.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if run.first and not quiet:
@@ -72,17 +69,17 @@ def described(settings: Experiment) -> list[str]:
     return describe_synthesis(settings)
 
 
-def _trained(settings: Experiment, resume: bool, show: Show) -> Run:
+def _trained(settings: Experiment, resume: bool, overwrite: bool, show: Show) -> Run:
     from deformgan.config import SegmentationConfig, TrainConfig
 
     if isinstance(settings, TrainConfig):
         from deformgan.training.loop import train as train_registration
 
-        return train_registration(settings, resume=resume, show=show)
+        return train_registration(settings, resume=resume, overwrite=overwrite, show=show)
     if isinstance(settings, SegmentationConfig):
         from deformgan.segmentation.loop import train as train_segmentation
 
-        return train_segmentation(settings, resume=resume, show=show)
+        return train_segmentation(settings, resume=resume, overwrite=overwrite, show=show)
     from deformgan.synthesis.loop import train as train_synthesis
 
-    return train_synthesis(settings, resume=resume, show=show)
+    return train_synthesis(settings, resume=resume, overwrite=overwrite, show=show)

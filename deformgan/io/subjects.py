@@ -4,7 +4,7 @@ CSV with a header line, or JSON with a list of objects.  Columns: mr, ct (files,
 them may be missing, where nothing asks for pairs); and, where wanted, transform (a file that maps points of the MR to
 points of the CT; otherwise the two lie on each other in world coordinates), mask (on the MR's grid, not 0 where both
 show something), labels (of structures), labels_on (mr or ct: the image that they belong to), subject (by default the
-first file's name) and split (train, validation or test).
+first file's name; needed for a DICOM folder) and split (train, validation or test).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from deformgan.errors import InputError
 from deformgan.io.pairs import table_rows
+from deformgan.io.recorded import is_dicom
 from deformgan.io.whole_file import whole_file
 
 FILES = ("mr", "ct", "transform", "mask", "labels")
@@ -52,7 +53,10 @@ def read_subjects(path: str | os.PathLike[str]) -> list[SubjectFiles]:
         on = values["labels_on"]
         if on and (on not in KINDS or not values["labels"] or not values[on]):
             raise InputError(f"{where}: labels_on is {on!r}; it must be mr or ct, and that image and labels be given")
-        name = values["subject"] or Path(values["mr"] or values["ct"]).name.split(".")[0]
+        first = values["mr"] or values["ct"]
+        if not values["subject"] and is_dicom(first):
+            raise InputError(f"{where}: subject is empty; the name of a DICOM folder may be a patient's, so give one")
+        name = values["subject"] or Path(first).name.split(".")[0]
         subjects.append(SubjectFiles(**{**values, "subject": name}))
     return subjects
 

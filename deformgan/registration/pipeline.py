@@ -26,7 +26,8 @@ from deformgan.registration.deformable import Field, deform
 from deformgan.registration.field_of_view import without_missing
 from deformgan.registration.models import AUTO, Model, left_to_refine, load_model, models_named, predict
 from deformgan.registration.options import PRESETS, RegisterOptions
-from deformgan.registration.pose import COARSE_MM, LEAST_SHARE, PoseMeasure, Poses
+from deformgan.registration.plausible import implausible
+from deformgan.registration.pose import COARSE_MM, FINE_MM, LEAST_SHARE, PoseMeasure, Poses
 from deformgan.registration.progress import Clock, Progress, Show, silent
 from deformgan.registration.recipe import Recipe
 from deformgan.registration.result import Registration, trusted
@@ -73,6 +74,7 @@ def register(
     with clock.stage("prepare"):
         f, m = (Appearance.of(v, k, torch.device("cpu")) for v, k in zip(pair, masks, strict=True))
         poses = Poses.between(f, m, preset.samples, options.seed, options.engine)
+        small = f.at(FINE_MM), m.at(FINE_MM)
     stages = {"start": Transform.identity()}
     with clock.stage("start"), threadpool_limits(1, user_api="blas"):  # BLAS threads spin on the kernels' cores
         progress(Progress("start", f"{COARSE_MM:g} mm", 0, 1, float("nan")))
@@ -81,9 +83,16 @@ def register(
         else:
             starts = starts_near_header(poses, f, m, options.seed, options.ranges)
     with clock.stage("affine"), threadpool_limits(1, user_api="blas"):
-        matrix = rigid_then_affine(poses, starts, options.stage, options.ranges, progress)
+        matrix = rigid_then_affine(
+            poses,
+            starts,
+            options.stage,
+            options.ranges,
+            progress,
+            believable=lambda m: not implausible(*small, Transform((Affine(m),))),
+        )
         stages["rigid" if options.stage == "rigid" else "affine"] = Transform((Affine(matrix),))
-    warnings = [note for v in pair for note in v.notes] + _overlap_notes(poses.fine, matrix)
+    warnings = [note for v in (*pair, *masks) if v for note in v.notes] + _overlap_notes(poses.fine, matrix)
     recipe = None
     if options.stage == "deformable":
         with clock.stage("deformable"):
@@ -96,12 +105,23 @@ def register(
             warnings += doubts
     with clock.stage("judge"):
         verdict = trusted(poses.fine, stages)
+        faults = implausible(*small, stages[verdict.kept])
     with clock.stage("resample"):
         transform = stages[verdict.kept]
         warped = resample(pair[1], transform, pair[0].geometry, outside=float(pair[1].tensor.min()))
     sources = _source(fixed), _source(moving)
     return Registration(
-        *pair, warped, transform, verdict, recipe, options, clock.seconds, tuple(warnings), sources, between
+        *pair,
+        warped,
+        transform,
+        verdict,
+        recipe,
+        options,
+        clock.seconds,
+        tuple(warnings),
+        (sources[0], sources[1]),
+        between,
+        tuple(faults),
     )
 
 
@@ -207,16 +227,18 @@ def mask_on(source: Any, image: Volume, name: str) -> Volume | None:
     binary = Volume((mask.tensor > 0).to(torch.uint8), mask.geometry)
     if not binary.geometry.almost_equal(image.geometry):
         binary = resample(binary, Transform.identity(), image.geometry, interpolation="nearest")
+        binary = replace(binary, notes=(f"the {name} mask lies on another grid and is resampled",))
     if not bool(binary.tensor.any()):
         raise InputError(f"the {name} mask is empty on the {name} image's grid; check that it belongs to that image")
     return binary
 
 
 def _overlap_notes(measure: PoseMeasure, matrix: NDArray[np.float64]) -> list[str]:
-    share = float(measure.of_matrices(measure.oriented(matrix)[None])[0][0])
+    apart, share = (float(measure.of_matrices(measure.oriented(m)[None])[0][0]) for m in (np.eye(4), matrix))
     if share < LEAST_SHARE:
         raise RegistrationError(
             f"the images hardly meet: {100 * share:.0f} % of the smaller one lies inside the other after alignment; "
             "check that both show the same region, or bring them nearer in their headers"
         )
-    return [f"only {100 * share:.0f} % of the smaller image lies inside the other"] if share < 0.5 else []
+    notes = ["the headers put the images apart; they were brought together by their middles"] * (apart < LEAST_SHARE)
+    return notes + [f"only {100 * share:.0f} % of the smaller image lies inside the other"] * (share < 0.5)

@@ -60,7 +60,8 @@ def write_report(
     if jacobian is not None:
         rows.append(jacobian_row(view, jacobian))
     with whole_file(path) as scratch:
-        scratch.write_text(page(rows, geometry, result), encoding="utf-8")
+        text = page(rows, geometry, result)
+        scratch.write_text(text, encoding="utf-8", errors="backslashreplace")  # not every file name is Unicode
 
 
 def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any]) -> str:
@@ -74,6 +75,7 @@ def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any]) -> str:
     return environment.from_string(template).render(
         names=[entry["name"] for entry in inputs],
         kept=_KEPT.get(str(result.get("kept")), str(result.get("kept") or "")),
+        reasons=[str(reason) for reason in _sequence(result.get("suspect_reasons"))],
         warnings=[str(warning) for warning in _sequence(result.get("warnings"))],
         tiles=_tiles(result),
         metrics=_metrics(result),

@@ -17,10 +17,10 @@ from deformgan.segmentation.people import store_people
 from deformgan.synthesis.models import SynthesisModel
 from deformgan.synthesis.models import load_model as load_synthesis
 from deformgan.training.players import Players, Rates, Terms
-from deformgan.training.run import Losses, Run, accelerator_for, begun, play
+from deformgan.training.run import Losses, Run, accelerator_for, begun, play, run_folder
 
 
-def train(config: SegmentationConfig, *, resume: bool = False, show: Show = silent) -> Run:
+def train(config: SegmentationConfig, *, resume: bool = False, overwrite: bool = False, show: Show = silent) -> Run:
     """Train as configured; the model with the best Dice on held-out people lies in FOLDER/model.safetensors.
 
     In a fold of a cross-validation the people held out are those to be tested: there the newest model counts.
@@ -28,17 +28,14 @@ def train(config: SegmentationConfig, *, resume: bool = False, show: Show = sile
     """
     accelerator = accelerator_for(config)
     synthesis = None if config.data.synthesis is None else load_synthesis(str(config.data.synthesis))
-    people = begun(
-        config,
-        accelerator,
-        lambda tell: store_people(config, synthesis, device=str(accelerator.device), show=tell),
-        resume=resume,
-        show=show,
-    )
-    chosen = config.optimiser
-    rates = Rates({NETWORK: chosen.rate}, chosen.betas, chosen.decay, chosen.clip)
-    players = Players.with_rates({NETWORK: build_network(config)}, rates, accelerator)
-    return play(config, Segmentation(config, Source(config, people), players, synthesis), resume=resume, show=show)
+    device, chosen = str(accelerator.device), config.optimiser
+    with run_folder(config, accelerator, resume=resume, overwrite=overwrite):
+        people = begun(
+            config, accelerator, lambda tell: store_people(config, synthesis, device=device, show=tell), show
+        )
+        rates = Rates({NETWORK: chosen.rate}, chosen.betas, chosen.decay, chosen.clip)
+        players = Players.with_rates({NETWORK: build_network(config)}, rates, accelerator)
+        return play(config, Segmentation(config, Source(config, people), players, synthesis), resume=resume, show=show)
 
 
 class Segmentation:

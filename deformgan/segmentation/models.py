@@ -14,8 +14,8 @@ from deformgan.config import ConditionalConfig, CycleganConfig, SegmentationConf
 from deformgan.errors import InputError
 from deformgan.io.tensor_files import read_tensors, under, write_tensors
 from deformgan.networks.segmentation import SegmentationNetwork
-from deformgan.registration.models import FILE
-from deformgan.synthesis.models import SynthesisModel
+from deformgan.registration.models import FILE, check_weights, figures_of_model, with_weights
+from deformgan.synthesis.models import SynthesisModel, build_generator
 
 FORMAT = "deformgan-segmentation-1"
 NETWORK, SYNTHESIS = "segmenter", "synthesis."  # before the names of tensors
@@ -35,13 +35,8 @@ class SegmentationModel:
     synthesis: SynthesisModel | None = None
 
     def network(self) -> SegmentationNetwork:
-        """Ready to segment."""
-        network = build_network(self.config)
-        try:
-            network.load_state_dict({name: w.float() for name, w in self.tensors.items()})
-        except RuntimeError as error:
-            raise InputError(f"{self.name}: its weights do not fit the configuration that it names") from error
-        return network.eval()
+        """Ready to segment.  Raises InputError where weights and configuration do not fit."""
+        return with_weights(lambda: build_network(self.config), self.tensors, self.name).eval()
 
 
 def build_network(config: SegmentationConfig) -> SegmentationNetwork:
@@ -83,14 +78,26 @@ def load_model(name: str) -> SegmentationModel:
         raise InputError(
             f"{place}: not a model of segmentation ({found}); deformgan train makes one, task segmentation"
         )
-    config = config_of_model(metadata["config"], str(place))
+    config = config_of_model(metadata.get("config", ""), str(place))
     if not isinstance(config, SegmentationConfig):
         raise InputError(f"{place}: it names a configuration of {config.task}; the file is not whole")
-    synthesis = None
-    if metadata["synthesis"]:
-        theirs = config_of_model(metadata["synthesis"], str(place))
-        assert isinstance(theirs, CycleganConfig | ConditionalConfig)
-        synthesis = SynthesisModel(str(place), theirs, under(tensors, SYNTHESIS), {})
-    return SegmentationModel(
-        str(place), config, under(tensors, f"{NETWORK}."), json.loads(metadata["figures"]), synthesis
-    )
+    weights, figures = under(tensors, f"{NETWORK}."), figures_of_model(metadata.get("figures", ""), str(place))
+    check_weights(lambda: build_network(config), weights, str(place))
+    return SegmentationModel(str(place), config, weights, figures, _synthesis_in(config, tensors, metadata, str(place)))
+
+
+def _synthesis_in(
+    config: SegmentationConfig, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], name: str
+) -> SynthesisModel | None:
+    """What makes the second channel, None where there is one channel only."""
+    if len(config.data.channels) == 1:
+        return None
+    theirs = config_of_model(metadata.get("synthesis", ""), name)
+    if not isinstance(theirs, CycleganConfig | ConditionalConfig):
+        raise InputError(
+            f"{name}: its other channel would be made by a model of {theirs.task}; the file is not whole"
+        )
+    weights = under(tensors, SYNTHESIS)
+    for kind in {"ct", "mr"} if isinstance(theirs, CycleganConfig) else {"ct"}:
+        check_weights(lambda: build_generator(theirs), under(weights, f"generator_{kind}."), name)
+    return SynthesisModel(name, theirs, weights, {})

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
+import shutil
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deformgan.errors import InputError
+from deformgan.io.folder_names import check_not_elsewhere, fault_of_folder_name
 from deformgan.io.formats import file_hash, read_volume, write_volume
 from deformgan.io.grids import read_grid
+from deformgan.io.recorded import recorded_name
 from deformgan.io.subjects import KINDS, SubjectFiles, read_subjects, write_subjects
 from deformgan.io.whole_file import whole_file
+from deformgan.io.workplace import HALF, check_space, workplace
 from deformgan.registration.progress import Progress, Show, silent
 from deformgan.spatial.resample import resample
 from deformgan.training.draws import drawn_splits
@@ -31,9 +39,9 @@ if TYPE_CHECKING:
 
 FORMAT = "deformgan-prepared-1"  # part of the note: a change of what is written makes everything anew
 MANIFEST, NOTE = "manifest.csv", "prepared.json"
+WRITTEN = ("mr.nii.gz", "ct.nii.gz", "mask.nii.gz", "labels.nii.gz")
 AIR = -1024.0  # HU outside the CT's field of view
 SAME_MM = 0.1  # grids whose corners are no further apart are one
-UNSAFE = set('/\\:*?"<>|')
 
 
 @dataclass(frozen=True)
@@ -56,12 +64,34 @@ def prepare(manifest: str | os.PathLike[str], folder: Path, options: PrepareOpti
     """
     subjects = _with_splits(read_subjects(manifest), options)
     _check_names(subjects, manifest)
+    for subject in subjects:
+        check_not_elsewhere(folder, subject.subject)
     done: dict[str, SubjectFiles] = {}
-    for count, result in enumerate(_results(subjects, folder, options, jobs), start=1):
-        done[result.subject] = result
-        show(Progress("prepare", "people", count, len(subjects), float("nan")))
-    write_subjects(folder / MANIFEST, [done[s.subject] for s in subjects])
+    with workplace(folder, alone=True):
+        _clear(folder)
+        check_space(folder, sum(_bytes(s) for s in subjects if _note(folder / s.subject) is None))
+        try:
+            for count, result in enumerate(_results(subjects, folder, options, jobs), start=1):
+                done[result.subject] = result
+                show(Progress("prepare", "people", count, len(subjects), float("nan")))
+        finally:
+            _clear(folder)
+        write_subjects(folder / MANIFEST, [done[s.subject] for s in subjects])
     return folder / MANIFEST
+
+
+def _clear(folder: Path) -> None:
+    """Remove what killed processes left half-written; to be called while no other works in the folder."""
+    for half in folder.glob(f"*/.*{HALF}"):
+        shutil.rmtree(half, ignore_errors=True)
+
+
+def _bytes(files: SubjectFiles) -> int:
+    """What one person's files take at most: two float32 images, mask, int32 labels on the first image's grid."""
+    with suppress(InputError):  # whoever reads the image says what is wrong with it
+        if Path(first := files.mr or files.ct).is_file():
+            return (13 if files.labels else 9) * math.prod(read_grid(first).size)
+    return 0
 
 
 def _results(
@@ -72,12 +102,17 @@ def _results(
         yield from (prepare_subject(s, folder, options) for s in subjects)
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    context = multiprocessing.get_context("spawn")
+    context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
     with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(threads,)) as pool:
         futures = [pool.submit(prepare_subject, s, folder, options) for s in subjects]
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BaseException:
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()  # N4 would hold up the end
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -94,8 +129,9 @@ def prepare_subject(files: SubjectFiles, folder: Path, options: PrepareOptions) 
     files = replace(files, labels_on=_labelled(files)) if files.labels else files
     names, warnings = _write(files, home, options)
     note |= {"files": names, "warnings": warnings}
+    made_from = {key: recorded_name(value) for key, value in asdict(files).items()}
     with whole_file(home / NOTE) as scratch:
-        scratch.write_text(json.dumps(note | {"made_from": asdict(files), "options": asdict(options)}, indent=1))
+        scratch.write_text(json.dumps(note | {"made_from": made_from, "options": asdict(options)}, indent=1))
     return _prepared(files, home, names)
 
 
@@ -191,11 +227,11 @@ def _check_names(subjects: Sequence[SubjectFiles], manifest: str | os.PathLike[s
     """Each names a folder of its own."""
     seen: set[str] = set()
     for name in (s.subject for s in subjects):
-        if name in seen:
+        if name.casefold() in seen:
             raise InputError(f"{manifest}: subject {name!r} has two rows; give each image of a person another name")
-        if UNSAFE & set(name) or name.startswith("."):
-            raise InputError(f"{manifest}: subject {name!r} cannot be the name of a folder")
-        seen.add(name)
+        if fault := fault_of_folder_name(name) or (name.casefold() == MANIFEST and "a file has that name"):
+            raise InputError(f"{manifest}: subject {name[:80]!r} cannot be the name of a folder: {fault}")
+        seen.add(name.casefold())
 
 
 def _key(files: SubjectFiles, options: PrepareOptions) -> str:
@@ -208,16 +244,26 @@ def _key(files: SubjectFiles, options: PrepareOptions) -> str:
 
 def _note(home: Path) -> dict[str, Any] | None:
     try:
-        note: dict[str, Any] = json.loads((home / NOTE).read_text(encoding="utf-8"))
+        note: Any = json.loads((home / NOTE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return note
+    sound = isinstance(note, dict) and isinstance(note.get("files"), list) and "key" in note
+    return note if sound and all(name in WRITTEN for name in note["files"]) else None
 
 
 def _begin(threads: int) -> None:
-    """In a process of the pool: its share of the cores."""
+    """In a process of the pool: its share of the cores, and an end when its parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: it is the parent that ends the work
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     from deformgan.io.bias_field import set_threads as set_threads_of_n4
     from deformgan.kernels.threads import set_threads
 
     set_threads_of_n4(threads)
     set_threads(threads)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
