@@ -53,9 +53,9 @@ TWO_MODALITIES = Recipe("two modalities", SIMILARITY, Settings(elastic_sigma=1.6
 # Edges are few and fields of view small, so the field is stiff; a wider window often holds skin, bone and air, which no
 # line relates, and would pull the one over the other.
 CT_AND_MR = Recipe("CT and MR", SIMILARITY, Settings(elastic_sigma=8.0, force_sigma=6.0, window=3))
-# MI of the real pair holds a weak bridge to its place. GC would pull the edges of fat, bright in T1 and dark in CT, the
-# wrong way, even beside a perfect bridge; LG, blind to the sign, only helps less than MI.
-BRIDGED = Recipe("CT and MR, bridged", "mi=0.3,bridge=0.7", CT_AND_MR.settings)
+# The real pair's own terms hold a weak bridge to its place. GC, signed, would pull the edges of fat, bright in T1 and
+# dark in CT, the wrong way even beside a perfect bridge; LG, blind to the sign, holds it less than MI (docs/synthesis.md).
+BRIDGED = Recipe("CT and MR, bridged", "mi=0.3,lcc=0.35,bridge=0.35", CT_AND_MR.settings)
 
 
 def _contrast_distance(fixed: Appearance, moving: Appearance, matrix: NDArray[np.float64]) -> float:

@@ -160,7 +160,7 @@ def test_stopped_by_ctrl_c_it_goes_on_where_it_was(done, home):
     assert (out / "few_without_gc" / "model.safetensors").stat().st_mtime_ns == first
     assert [x["step"] for x in read_history(second) if "losses" in x] == list(range(1, 9))
     one, other = ([float(r["mae"]) for r in rows_of(folder / "slices.csv")] for folder in (done, out))
-    assert one == pytest.approx(other, abs=0.05)
+    assert one == pytest.approx(other, rel=0.02)  # libraries that other tests load change how this process rounds
 
 
 # The command, a tenth of a second slower in each step of training.
