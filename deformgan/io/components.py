@@ -78,6 +78,8 @@ def _of_itk(path: Path) -> tuple[NDArray[np.float32], np.ndarray, tuple[int, ...
     image = itk_image(path)
     if image.GetDimension() != 3:
         raise InputError(f"{path} is {image.GetDimension()}-D with several values a voxel; expected 3-D")
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        raise InputError(f"{path} holds one value a voxel; expected several")
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     matrix[:3, 3] = image.GetOrigin()
