@@ -9,8 +9,10 @@ DICOM = "DICOM folder"
 
 def is_dicom(source: str) -> bool:
     """Whether the source of an image is a folder, or one series of it (FOLDER:SERIES_UID)."""
+    if not source:
+        return False
     folder = source.rpartition(":")[0]
-    return bool(source) and (Path(source).is_dir() or bool(folder and not Path(source).exists() and Path(folder).is_dir()))
+    return Path(source).is_dir() or bool(folder and not Path(source).exists() and Path(folder).is_dir())
 
 
 def recorded_name(source: str) -> str:

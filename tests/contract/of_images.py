@@ -92,7 +92,7 @@ def contents() -> Iterator[Case]:
         yield Case(f"{name}, register", written(scan, ".nii.gz"), register(moving="a.nii.gz"), ("a.nii.gz", *says))
     for k, (name, scan, says) in enumerate(ACCEPTED):
         fitting = [ending for ending in ENDINGS if holds(ending, scan)]
-        for ending in {fitting[k % len(fitting)], fitting[(k + 3) % len(fitting)]}:
+        for ending in sorted({fitting[k % len(fitting)], fitting[(k + 3) % len(fitting)]}):
             yield Case(f"{name} {ending}", written(scan, ending), warp(f"a{ending}"), warns=says, writes=(OUT,))
     series = encode(Scan(grey((*SIZE, 3))), ".nii.gz")
     yield Case("a series is warped volume by volume", series, warp("a.nii.gz"), warns=(), writes=(OUT,))
