@@ -54,7 +54,8 @@ TWO_MODALITIES = Recipe("two modalities", SIMILARITY, Settings(elastic_sigma=1.6
 # line relates, and would pull the one over the other.
 CT_AND_MR = Recipe("CT and MR", SIMILARITY, Settings(elastic_sigma=8.0, force_sigma=6.0, window=3))
 # The real pair's own terms hold a weak bridge to its place. GC, signed, would pull the edges of fat, bright in T1 and
-# dark in CT, the wrong way even beside a perfect bridge; LG, blind to the sign, holds it less than MI (docs/synthesis.md).
+# dark in CT, the wrong way even beside a perfect bridge; LG, blind to the sign, holds it less than MI does
+# (docs/synthesis.md).
 BRIDGED = Recipe("CT and MR, bridged", "mi=0.3,lcc=0.35,bridge=0.35", CT_AND_MR.settings)
 
 
