@@ -94,9 +94,7 @@ def _synthesis_in(
         return None
     theirs = config_of_model(metadata.get("synthesis", ""), name)
     if not isinstance(theirs, CycleganConfig | ConditionalConfig):
-        raise InputError(
-            f"{name}: its other channel would be made by a model of {theirs.task}; the file is not whole"
-        )
+        raise InputError(f"{name}: its other channel would be made by a model of {theirs.task}; the file is not whole")
     weights = under(tensors, SYNTHESIS)
     for kind in {"ct", "mr"} if isinstance(theirs, CycleganConfig) else {"ct"}:
         check_weights(lambda: build_generator(theirs), under(weights, f"generator_{kind}."), name)
