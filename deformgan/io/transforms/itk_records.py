@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from deformgan.io.text_headers import MOST_INFLATION
 
 HDF5_ENDINGS = (".h5", ".hdf5")
 _KIND = re.compile(r"(\w+?)_(?:double|float)_(\d+)_(\d+)(?:_(\d))?")
+NOT_READ = "cannot read a transform from"
 _TITLE = "#Insight Transform File"
 _NAMES = (("TransformParameters", "TranformParameters"), ("TransformFixedParameters", "TranformFixedParameters"))
 
@@ -42,8 +45,26 @@ def read_records(path: Path) -> list[Record]:
     return found if kinds[0] != "CompositeTransform" else found[:0:-1]  # ITK applies the one added last first
 
 
-def check_hdf5(file: Any, path: Path) -> None:
-    """Raise InputError for data kept in other files, or of a size that this one cannot hold."""
+@contextmanager
+def hdf5_file(path: Path) -> Iterator[Any]:
+    """An HDF5 file, open; what the library raises on a damaged one while it is read becomes an InputError.
+
+    Raises InputError, too, for data kept in other files, or of a size that this one cannot hold.
+    """
+    import h5py
+
+    faults = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
+    try:
+        with h5py.File(path, "r") as file:
+            _check_hdf5(file, path)
+            yield file
+    except faults as error:
+        raise InputError(
+            f"{NOT_READ} {path} ({path.stat().st_size} bytes): {' '.join(str(error).split())[:120]}"
+        ) from error
+
+
+def _check_hdf5(file: Any, path: Path) -> None:
     import h5py
 
     most, wrong = MOST_INFLATION * path.stat().st_size, list[str]()
@@ -64,8 +85,7 @@ def check_hdf5(file: Any, path: Path) -> None:
 def _of_hdf5(path: Path) -> list[Record]:
     import h5py
 
-    with h5py.File(path, "r") as file:
-        check_hdf5(file, path)
+    with hdf5_file(path) as file:
         groups = file.get("TransformGroup")
         if not isinstance(groups, h5py.Group):
             raise InputError("an HDF5 file without a transform; expected one that ITK or deformgan wrote")

@@ -10,7 +10,7 @@ import numpy as np
 
 from deformgan.errors import InputError
 from deformgan.io.geometry import Geometry
-from deformgan.io.transforms.itk_records import check_hdf5
+from deformgan.io.transforms.itk_records import hdf5_file
 from deformgan.io.transforms.nifti_vectors import plane_points
 from deformgan.io.transforms.parts import Affine, DisplacementField, Part
 from deformgan.io.volume import RAS_LPS
@@ -24,13 +24,11 @@ _SIGNS = np.diag(RAS_LPS)[:3]
 
 def is_x5(path: Path) -> bool:
     """Whether an HDF5 file says that it is one."""
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with hdf5_file(path) as file:
             name = file.attrs.get("Format")
             return isinstance(name, str | bytes) and name in ("X5", b"X5")
-    except OSError:
+    except InputError:
         return False
 
 
@@ -39,16 +37,11 @@ def read_x5(path: Path) -> tuple[Part, ...]:
 
     Raises InputError or OSError.
     """
-    import h5py
     from nitransforms.io.x5 import from_filename
 
-    try:
-        with h5py.File(path, "r") as file:
-            check_hdf5(file, path)
-            chain = file["TransformChain/0"][()] if "TransformChain" in file else None
+    with hdf5_file(path) as file:
+        chain = file["TransformChain/0"][()] if "TransformChain" in file else None
         nodes = from_filename(path)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError("it is damaged, or no X5 file") from error
     if chain is None and len(nodes) != 1:
         raise InputError(f"holds {len(nodes)} transforms and no chain that gives their order")
     text = chain.decode("latin-1") if isinstance(chain, bytes) else "0" if chain is None else str(chain)
