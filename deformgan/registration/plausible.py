@@ -72,7 +72,7 @@ def information_in_depth(fixed: Appearance, moving: Appearance, transform: Trans
     index = index[:: 1 + len(index) // MOST]
     landed = _landed(index, f, m, transform)
     near = np.rint(landed).astype(int)
-    inside: NDArray[np.bool_] = ((near >= 0) & (near < other_deep.shape)).all(1)
+    inside: NDArray[np.bool_] = np.asarray(((near >= 0) & (near < other_deep.shape)).all(1))
     inside[inside] = other_deep[tuple(near[inside].T)]
     found = int(inside.sum())
     if found < FEWEST:
