@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from deformgan.errors import InputError
+from deformgan.io.dicom_elements import check_elements
 from deformgan.io.itk_header import complaint
 
 _POSITION, _SPACING, _DESCRIPTION = "0020|0032", "0028|0030", "0008|103e"
@@ -55,6 +56,8 @@ def _silent() -> Iterator[None]:
 def _read(folder: Path, series: str | None) -> Any:
     import SimpleITK as sitk
 
+    for path in sorted(p for p in folder.iterdir() if p.is_file() and _looks_like_dicom(p) and p.stat().st_size):
+        check_elements(path)
     known = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     _check_all_known(folder, known)
     if not known:

@@ -6,6 +6,7 @@ grown, took).  It computes nothing itself, since a process whose thread pools ru
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pkgutil
@@ -33,6 +34,7 @@ def serve() -> None:
             import_module(module.name)
     for name in LIBRARIES:
         import_module(name)
+    gc.freeze()  # a child that collected garbage would copy every page of what is imported
     assert len(os.listdir("/proc/self/task")) == 1, "a thread runs, which no child would have"
     for line in sys.stdin:
         sys.stdout.write(json.dumps(answer(json.loads(line))) + "\n")
