@@ -127,7 +127,7 @@ def _gifti(path: Path) -> Any:
 
     try:
         return nibabel.load(path)
-    except (ExpatError, ImageFileError, ValueError, EOFError, KeyError, TypeError, zlib.error) as error:
+    except (ExpatError, ImageFileError, ValueError, EOFError, LookupError, TypeError, zlib.error) as error:
         raise InputError(f"cannot be read as GIFTI: {' '.join(str(error).split())[:160]}") from error
 
 
