@@ -26,7 +26,7 @@ def read_lta(path: Path) -> Affine:
     try:
         array = FSLinearTransformArray.from_string(text)
         kind, count, first = int(array["type"]), int(array["nxforms"]), array.xforms[0]
-    except (AssertionError, IndexError, KeyError, TypeError, ValueError, TransformFileError) as error:
+    except (AssertionError, LookupError, OverflowError, TypeError, ValueError, TransformFileError) as error:
         raise InputError("it is damaged, or no .lta as FreeSurfer writes it") from error
     if kind not in (_VOXELS, _RAS) or count != 1:
         raise InputError(
