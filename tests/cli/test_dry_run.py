@@ -82,11 +82,11 @@ def commands_that_fail(bad):
     yield "register", "-f", bad / "constant.nii", "-m", MR, "-o", bad / "o"
     yield *pair, "-o", bad / "taken"
     yield *pair, "-o", bad / "o", "--similarity", "bridge=1"
-    yield *pair, "-o", bad / "o", "--fixed-mask", MR
+    yield *pair, "-o", bad / "o", "--fixed-mask", bad / "four.nii"
     yield *pair, "-o", bad / "o", "--device", "cudaa"
     yield *pair, "-o", bad / "o", "--model", "any_contras"
     yield "warp", "-t", bad / "t.h5", "-i", MR, "-r", CT, "-o", bad / "o.nii"
-    yield "prepare", bad / "m.csv", "-o", bad / "o"
+    yield "prepare", bad / "m.csv", "-o", bad
     yield "train", bad / "c.yaml"
     yield "synthesize", "--model", bad / "none", "-i", MR, "-o", bad / "o.nii"
     yield "segment", "--model", bad / "none", "-i", MR, "-o", bad / "o.nii"
