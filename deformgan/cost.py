@@ -34,7 +34,8 @@ PULL_S_PER_MVOXEL = {"linear": 0.03, "nearest": 0.03, "vote": 0.05, "cubic": 0.1
 
 # Networks, on one thread: a pass forward or back, by its multiply-adds and by the numbers that its layers produce.
 S_PER_WORK, S_PER_NUMBER = 15e-12, 5e-9
-STEP_S, TRAIN_S, TRAIN_MB, PAIRS_MB = 0.005, 2.5, 500.0, 920.0  # pairs are aligned affinely first
+STEP_S, TRAIN_S, TRAIN_MB = 0.005, 2.5, 500.0
+PAIRS_TIMES, PAIRS_MB = 2.1, 920.0  # of registration: warps, LG and LCC beside the networks; pairs are aligned first
 STATES = 4  # arrays of a weight's size: itself, its gradient, Adam's two moments
 PASS_S, PASS_MB, PASS_MB_PER_MVOXEL = 1.5, 420.0, 30.0
 
@@ -130,7 +131,8 @@ def of_training(
     work, numbers: of one sample in a step, all passes together, multiply-adds and what the layers produce.  kept_bytes:
     what one step keeps for its derivatives.  pairs: it is of registration.
     """
-    a_step = STEP_S + batch * (work * S_PER_WORK + numbers * S_PER_NUMBER)
+    a_sample = (work * S_PER_WORK + numbers * S_PER_NUMBER) * (PAIRS_TIMES if pairs else 1)
+    a_step = STEP_S + batch * a_sample
     megabytes = (PAIRS_MB if pairs else TRAIN_MB) + (kept_bytes + 4 * STATES * weights) / MILLION
     return Cost(START + TRAIN_S + steps * a_step, megabytes)
 

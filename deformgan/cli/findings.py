@@ -5,7 +5,6 @@ from __future__ import annotations
 import locale
 import os
 import platform
-import resource
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from deformgan import __version__
 from deformgan.cli.plan import free_megabytes
+from deformgan.cli.stopping import address_space_limit
 from deformgan.cost import memory
 from deformgan.errors import DeformganError, printable
 
@@ -156,9 +156,8 @@ def memories() -> Iterator[Finding]:
         used = _control_group("memory.current")
         free = min(free, (int(group) - int(used or 0)) / 1e6)
         limits.append(f"the container's limit is {memory(int(group) / 1e6)}")
-    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if soft != resource.RLIM_INFINITY:
-        limits.append(f"ulimit -v is {memory(soft / 1e6)}")
+    if limit := address_space_limit():
+        limits.append(f"ulimit -v is {memory(limit / 1e6)}")
     text = ", ".join([f"{memory(free)} free", *limits])
     if free < LEAST_MEMORY_MB:
         advice = "close other programs; --dry-run tells what a registration needs, --preset fast needs less"

@@ -129,7 +129,8 @@ def test_the_shell_is_told_commands_options_and_values():
     assert {"--fixed", "--fixed-mask"} <= set(offered("deformgan register --fix"))
     assert offered("deformgan register --preset f") == ["fast"]
     assert offered("deformgan register --model any") == ["any_contrast"]
-    assert "_DEFORMGAN_COMPLETE" in call("--show-completion", "bash").stdout + call("--show-completion").stdout
+    asked = ["bash", "-c", f"{shlex.quote(COMMAND)} --show-completion; true"]  # it asks which shell has begun it
+    assert "_DEFORMGAN_COMPLETE" in subprocess.run(asked, capture_output=True, text=True).stdout
 
 
 def test_help_and_completion_load_no_heavy_library():
