@@ -114,7 +114,7 @@ def evaluate(
     if dry_run:
         from deformgan.evaluation.plan import plan_case, plan_cases
 
-        plan = plan_case(Case(**files)) if pairs is None else plan_cases(pairs, compare)
+        plan = plan_case(Case(**files), options) if pairs is None else plan_cases(pairs, compare, options)
         show_plan(plan, *(f"write {target}" for target in targets.values()))
     elif pairs is None:
         _one(Case(**files), options, targets, quiet)

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from deformgan.errors import did_you_mean
+from deformgan.errors import did_you_mean, printable
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # wherever this version of typer keeps it
 # What other tools call it: ANTs, elastix, greedy, FSL, NiftyReg, BRAINSFit.  Of several the first that a command has.
@@ -35,7 +35,7 @@ def explained(error: Any) -> str:
     name = getattr(error, "option_name", "")
     if type(error).__name__ == "NoSuchOption" and ctx is not None:
         text = f"no such option {name}; {option_meant(name.lstrip('-'), long_names(ctx))}"
-    text = text[:1].lower() + text[1:]
+    text = printable(text[:1].lower() + text[1:])
     if ctx is None:
         return f"deformgan: {text}"
     hint = "" if text.endswith("?") else f"; see {ctx.command_path} --help"

@@ -126,7 +126,8 @@ def _jobs(image: str, out: Path, probabilities: Path | None, *, overwrite: bool,
     found = jobs_of(image, out, make=make)
     for source, target, _ in found:
         check_free(target, overwrite=overwrite)
-        check_image_name(target)
+        if target == out:  # else it is named after its image
+            check_image_name(target)
         folder = probabilities if probabilities is None or len(found) == 1 else probabilities / stem(source)
         if folder is not None and folder.exists() and not overwrite:
             raise OutputError(f"{folder} exists already; use --overwrite, or another folder with --probabilities")

@@ -49,7 +49,8 @@ def synthesize(
     jobs = jobs_of(image, out, mask_out, make=not dry_run)
     for target in (t for job in jobs for t in job[1:] if t):
         check_free(target, overwrite=overwrite)
-        check_image_name(target)
+        if target in (out, mask_out):  # else it is named after its image
+            check_image_name(target)
     from deformgan.io.formats import read_volume, write_volume
     from deformgan.io.workplace import check_space
     from deformgan.registration.pipeline import use_threads

@@ -43,7 +43,7 @@ def train(
         deformgan train configs/smoke.yaml --dry-run
         deformgan train configs/smoke.yaml
         deformgan register -f ct.nii.gz -m mr.nii.gz --model runs/smoke
-    """  # fmt: skip
+    """
     from deformgan.config import load_config
 
     settings = load_config(config)

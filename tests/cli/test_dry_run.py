@@ -121,6 +121,18 @@ def test_warp_prepare_train_and_evaluate_tell_and_write_nothing(run, tmp_path, m
     assert [p.name for p in tmp_path.iterdir()] == ["shift.tfm"]
 
 
+def test_a_table_of_cases_is_looked_through(run, tmp_path):
+    table = tmp_path / "cases.csv"
+    line = f"{LABELS[0]},{LABELS[1]}"
+    table.write_text(f"case,fixed_labels,moving_labels\none,{line}\ntwo,{line}\n")
+    code, said, _ = run("evaluate", "--pairs", table, "-o", tmp_path / "o.csv", "-n")
+    assert code == 0 and "1. one: overlap" in said and "2. two: overlap" in said and "o.json" in said
+    table.write_text(f"case,fixed_labels,moving_labels\none,{line}\ntwo,{LABELS[0]},nowhere.nii\n")
+    code, _, warned = run("evaluate", "--pairs", table, "-n")
+    assert code == 2 and "1 of 2 cases cannot be judged; the first: two: " in warned and "nowhere.nii" in warned
+    assert [p.name for p in tmp_path.iterdir()] == ["cases.csv"]
+
+
 def test_train_refuses_a_folder_that_holds_a_run_as_the_real_run_does(run, tmp_path):
     (tmp_path / "config.yaml").write_text("")
     words = ("train", ROOT / "configs/smoke.yaml", "-o", tmp_path)

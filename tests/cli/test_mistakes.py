@@ -47,6 +47,7 @@ def ended(words, capsys, monkeypatch):
         ((*PAIR, "--unknown", "1", "extra"), "no such option --unknown"),
         (("segment", "--model", "m", "-i", "a", "-o", "b.nii", "--modality", "mri"), "did you mean mr?"),
         (("evaluate", "--protocol", "learn2rge"), "did you mean learn2reg?"),
+        (("register", "--\x1b[31mred"), "no such option --\\x1b[31mred"),
         (("models", "any_contras"), "did you mean any_contrast?"),
     ],
 )
