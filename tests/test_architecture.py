@@ -24,7 +24,7 @@ ORDER = [
     "cohort",
     "cli",
 ]
-OPEN = {"errors", "config"}
+OPEN = {"errors", "config", "cost"}
 HOMES = {
     "nibabel": {"io"},
     "SimpleITK": {"io"},

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deformgan.cli.completion import modalities
 from deformgan.cli.dice import judge, make_folder, others_in, segment_people
+from deformgan.cli.options import Quiet, Threads
 from deformgan.cli.process import expect_long_work
 from deformgan.cli.progress import show_progress
 from deformgan.cli.segment import kind_of
@@ -20,17 +22,22 @@ if TYPE_CHECKING:
 
 def cross_validate(
     config: Annotated[Path, typer.Argument(help="YAML of task segmentation; its data.folds is not looked at.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; folds that are trained are kept.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; folds that are trained are kept.")],
     folds: Annotated[int, typer.Option(min=2, help="In how many the people are drawn, by the seed.")] = 5,
-    modality: Annotated[str, typer.Option(help="Judge on mr or ct.  [default: what is trained on]")] = "",
+    modality: Annotated[
+        str, typer.Option(help="Judge on mr or ct.  Default: what is trained on.", autocompletion=modalities)
+    ] = "",
     compare: Annotated[list[Path] | None, typer.Option(help="dice.csv of another, drawn and tested beside.")] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
+    threads: Threads = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Forget the runs and the table.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Cross-validate a segmentation over all labelled people: runs, labels, Dice by structure, box plot.
 
-    Stopped, it goes on. Example: deformgan cross-validate configs/segmentation_mr.yaml --folds 5 --out runs/by_folds
+    Stopped, it goes on.
+
+    Examples:
+        deformgan cross-validate configs/segmentation_mr.yaml --folds 5 -o runs/folds
     """
     from deformgan.config import SegmentationConfig, load_config
 

@@ -97,10 +97,15 @@ def read_dice(path: Path) -> Dice:
     return scores
 
 
-def make_folder(out: Path, *, overwrite: bool) -> None:
-    """Where the results go; refuses to replace a table.  Raises OutputError."""
+def check_no_table(out: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a table.  Raises OutputError."""
     if (out / TABLE).exists() and not overwrite:
         raise OutputError(f"{out / TABLE} exists already; use --overwrite, or another folder with --out")
+
+
+def make_folder(out: Path, *, overwrite: bool) -> None:
+    """Where the results go; refuses to replace a table.  Raises OutputError."""
+    check_no_table(out, overwrite=overwrite)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deformgan.cli.completion import protocols, spaces
+from deformgan.cli.options import FILES, METHOD, RUNNING, DryRun, Quiet
+from deformgan.cli.plan import show_plan
 from deformgan.cli.targets import check_free
 from deformgan.errors import InputError, OutputError
 
@@ -21,30 +24,78 @@ WIDTH = 160  # of tables that go to a file
 
 
 def evaluate(
-    transform: Annotated[str, typer.Option(help="Maps fixed points to moving points.  [default: identity]")] = "",
-    fixed: Annotated[str, typer.Option(help="Fixed image; its grid is where the transform is judged.")] = "",
-    moving: Annotated[str, typer.Option(help="Moving image, warped and compared with the fixed one.")] = "",
-    fixed_labels: Annotated[str, typer.Option(help="Labels of the fixed image.")] = "",
-    moving_labels: Annotated[str, typer.Option(help="Labels of the moving image (not warped).")] = "",
-    fixed_points: Annotated[str, typer.Option(help="Landmarks of the fixed image: CSV, .fcsv, .mrk.json.")] = "",
-    moving_points: Annotated[str, typer.Option(help="Their counterparts, by name or in the same order.")] = "",
-    space: Annotated[str | None, typer.Option(help="LPS or RAS, of points in a CSV that does not say.")] = None,
-    mask: Annotated[str, typer.Option(help="Where it counts (non-zero), in fixed space.")] = "",
-    inverse: Annotated[str, typer.Option(help="Inverse transform, to be held against --transform.")] = "",
-    warped: Annotated[str, typer.Option(help="Moving image already warped onto the fixed grid.")] = "",
-    result: Annotated[str, typer.Option(help="Folder that register wrote: transform, inverse, warped image.")] = "",
-    pairs: Annotated[Path | None, typer.Option(help="CSV of cases: these options, and case, method, group.")] = None,
-    compare: Annotated[Path | None, typer.Option(help="CSV of an earlier --pairs run, tested against this.")] = None,
-    only: Annotated[str, typer.Option(help="Labels that count, such as 1,2,5.  [default: all but 0]")] = "",
-    protocol: Annotated[str, typer.Option(help="physical, or learn2reg as that challenge counts.")] = "physical",
-    out: Annotated[Path | None, typer.Option(help="FILE.json or FILE.csv; with --pairs both.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the confidence intervals.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    transform: Annotated[
+        str,
+        typer.Option(
+            "--transform", "-t", help="Maps fixed points to moving points.  Default: identity.", rich_help_panel=FILES
+        ),
+    ] = "",
+    fixed: Annotated[
+        str,
+        typer.Option(
+            "--fixed", "-f", help="Fixed image; its grid is where the transform is judged.", rich_help_panel=FILES
+        ),
+    ] = "",
+    moving: Annotated[
+        str,
+        typer.Option("--moving", "-m", help="Moving image, warped and compared with it.", rich_help_panel=FILES),
+    ] = "",
+    fixed_labels: Annotated[str, typer.Option(help="Labels of the fixed image.", rich_help_panel=FILES)] = "",
+    moving_labels: Annotated[
+        str, typer.Option(help="Labels of the moving image (not warped).", rich_help_panel=FILES)
+    ] = "",
+    fixed_points: Annotated[
+        str, typer.Option(help="Landmarks of the fixed image: CSV, .fcsv, .mrk.json.", rich_help_panel=FILES)
+    ] = "",
+    moving_points: Annotated[
+        str, typer.Option(help="Their counterparts, by name or in the same order.", rich_help_panel=FILES)
+    ] = "",
+    mask: Annotated[str, typer.Option(help="Where it counts (non-zero), in fixed space.", rich_help_panel=FILES)] = "",
+    inverse: Annotated[
+        str, typer.Option(help="Inverse transform, to be held against --transform.", rich_help_panel=FILES)
+    ] = "",
+    warped: Annotated[
+        str, typer.Option(help="Moving image already warped onto the fixed grid.", rich_help_panel=FILES)
+    ] = "",
+    result: Annotated[
+        str, typer.Option(help="Folder that register wrote: transform, inverse, warped image.", rich_help_panel=FILES)
+    ] = "",
+    pairs: Annotated[
+        Path | None, typer.Option(help="CSV of cases: these options, and case, method, group.", rich_help_panel=FILES)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="FILE.json or FILE.csv; with --pairs both.", rich_help_panel=FILES),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.", rich_help_panel=FILES)] = False,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="physical, or learn2reg as that challenge counts.", autocompletion=protocols, rich_help_panel=METHOD
+        ),
+    ] = "physical",
+    only: Annotated[
+        str, typer.Option(help="Labels that count, such as 1,2,5.  Default: all but 0.", rich_help_panel=METHOD)
+    ] = "",
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="LPS or RAS, of points in a CSV that does not say.", autocompletion=spaces, rich_help_panel=METHOD
+        ),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="CSV of an earlier --pairs run, tested against this.", rich_help_panel=METHOD),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the confidence intervals.", rich_help_panel=RUNNING)] = 0,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Judge a registration: overlap, surfaces, landmarks, folding, inverse, intensities; whatever there are files for.
 
-    Example: deformgan evaluate --result result --fixed ct.nii.gz --fixed-labels a.nii.gz --moving-labels b.nii.gz
+    Examples:
+        deformgan evaluate --result out -f ct.nii.gz
+        deformgan evaluate --fixed-labels a.mha --moving-labels b.mha -o dice.csv
     """
     files = {
         "transform": transform, "fixed": fixed, "moving": moving, "fixed_labels": fixed_labels,
@@ -60,7 +111,12 @@ def evaluate(
     from deformgan.evaluation.pair import EvaluateOptions
 
     options = EvaluateOptions(protocol, _numbers(only), space)
-    if pairs is None:
+    if dry_run:
+        from deformgan.evaluation.plan import plan_case, plan_cases
+
+        plan = plan_case(Case(**files), options) if pairs is None else plan_cases(pairs, compare, options)
+        show_plan(plan, *(f"write {target}" for target in targets.values()))
+    elif pairs is None:
         _one(Case(**files), options, targets, quiet)
     else:
         _many(pairs, options, targets, compare=compare, seed=seed, quiet=quiet)

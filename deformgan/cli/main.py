@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from deformgan import __version__
+from deformgan.cli.commands import Group, add
 from deformgan.cli.cross_validate import cross_validate
+from deformgan.cli.doctor import doctor
 from deformgan.cli.evaluate import evaluate
+from deformgan.cli.mistakes import UsageError, explained
 from deformgan.cli.models import models
 from deformgan.cli.prepare import prepare
 from deformgan.cli.process import expect_short_work, leave_at_once
@@ -35,23 +38,28 @@ expect_short_work()
 BAD_INPUT = 2
 
 app = typer.Typer(
+    cls=Group,
     help="Deformable registration of 3-D medical images across modalities.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(register)
-app.command()(warp)
-app.command()(evaluate)
-app.command()(prepare)
-app.command()(train)
-app.command()(synthesize)
-app.command()(study)
-app.command()(segment)
-app.command()(cross_validate)
-app.add_typer(transform, name="transform")
-app.command()(models)
+# Groups of the help.
+ALIGN, JUDGE, TRAIN, USE, ABOUT = "Align", "Look and judge", "Train", "Use a trained model", "This installation"
+
+add(app, register, ALIGN)
+add(app, warp, ALIGN)
+app.add_typer(transform, name="transform", rich_help_panel=ALIGN)
+add(app, evaluate, JUDGE)
+add(app, prepare, TRAIN)
+add(app, train, TRAIN)
+add(app, cross_validate, TRAIN)
+add(app, study, TRAIN)
+add(app, synthesize, USE)
+add(app, segment, USE)
+add(app, models, USE)
+add(app, doctor, ABOUT)
 
 
 def _version(asked: bool) -> None:
@@ -62,7 +70,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
 ) -> None:
     """Deformable registration of 3-D medical images across modalities."""
     check_memory_limit()
@@ -72,11 +82,14 @@ def main() -> None:
     """Run a command; a user's error is one line on stderr and exit 2, an interruption exits 130 or 143."""
     stop_on_signals()
     try:
-        app()
-    except SystemExit as end:
-        if not (end.code or stopped_by()):
+        code = app(prog_name="deformgan", standalone_mode=False) or 0
+        if not (code or stopped_by()):
             leave_at_once(0)
-        raise
+        sys.exit(code)
+    except UsageError as error:
+        if error.format_message():  # nothing where no arguments were given: the help is printed
+            typer.echo(explained(error), err=True)
+        sys.exit(BAD_INPUT)
     except DeformganError as error:
         typer.echo(f"deformgan: {error}", err=True)
         sys.exit(BAD_INPUT)

@@ -6,15 +6,20 @@ from typing import Annotated
 
 import typer
 
+from deformgan.cli.completion import shipped
+
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="Show the card of this one.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show the card of this one.", autocompletion=shipped)] = None,
 ) -> None:
     """List the trained models that come with the package, or show one's card.
 
-    Example: deformgan models, then deformgan register --model NAME --fixed F --moving M
+    Examples:
+        deformgan models
+        deformgan register -f ct.nii.gz -m mr.nii.gz --model any_contrast
     """
-    from deformgan.registration.models import card, load_model, shipped_models
+    from deformgan.registration.models import card, load_model
+    from deformgan.registration.shipped import shipped_models
 
     if name is not None:
         typer.echo(card(name))

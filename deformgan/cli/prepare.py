@@ -7,26 +7,36 @@ from typing import Annotated
 
 import typer
 
+from deformgan.cli.options import RUNNING, DryRun, Quiet
+from deformgan.cli.plan import show_plan
 from deformgan.cli.progress import show_progress
 from deformgan.errors import InputError, OutputError
 
 
 def prepare(
     manifest: Annotated[Path, typer.Argument(help="CSV or JSON: mr, ct, and transform, mask, labels, subject, split.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; what is there and up to date is kept.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; what is there and up to date is kept.")],
     n4: Annotated[bool, typer.Option("--n4/--no-n4", help="Correct the bias field of the MR.")] = True,
     validation: Annotated[float, typer.Option(min=0, max=1, help="Share of the people, if no split says.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of the people, if no split says.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.", rich_help_panel=RUNNING)] = 1,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Prepare MR and CT for synthesis: N4, CT on the MR's grid, a split by person. Run again, it goes on.
 
-    Example: deformgan prepare data/sts/mr_ct.csv --out prepared/sts --jobs 2
+    Examples:
+        deformgan prepare data/sts/mr_ct.csv -o prepared/sts --jobs 2
     """
     if validation + test > 1:
         raise InputError(f"--validation and --test are shares of one whole; got {validation:g} + {test:g}")
+    if dry_run:
+        from deformgan.synthesis.prepare import PrepareOptions, plan
+
+        options = PrepareOptions(n4=n4, validation=validation, test=test, seed=seed)
+        show_plan(plan(manifest, out, options), f"write the manifest of all into {out}", threads=jobs)
+        return
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

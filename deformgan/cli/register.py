@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deformgan.cli.completion import engines, methods, presets, similarities
+from deformgan.cli.completion import models as trained
+from deformgan.cli.options import FILES, LIMITS, METHOD, MODELS, RUNNING, Device, DryRun, OneVolume, Quiet, Threads
+from deformgan.cli.plan import show_plan
 from deformgan.cli.process import keep_freed_memory
 from deformgan.cli.progress import show_progress
-from deformgan.errors import InputError, printable
+from deformgan.errors import InputError, check_choice, printable
 from deformgan.io.recorded import is_dicom
 from deformgan.io.workplace import workplace
 
@@ -25,55 +29,123 @@ SUSPECT = 3  # exit code with --strict
 
 
 def register(
-    fixed: Annotated[str, typer.Option(help="Fixed image: NIfTI, MHA, NRRD, MGZ or a DICOM folder.")],
-    moving: Annotated[str, typer.Option(help="Moving image, to be brought onto the fixed one.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the results.  [default: MOVING_to_FIXED]")] = None,
-    fixed_mask: Annotated[str | None, typer.Option(help="Where the fixed image counts (non-zero).")] = None,
-    moving_mask: Annotated[str | None, typer.Option(help="Where the moving image counts (non-zero).")] = None,
-    affine_only: Annotated[bool, typer.Option("--affine-only", help="Stop after the affine stage.")] = False,
-    rigid_only: Annotated[bool, typer.Option("--rigid-only", help="Stop after the rigid stage.")] = False,
-    preset: Annotated[str, typer.Option(help="fast, default or accurate.")] = "default",
+    fixed: Annotated[
+        str, typer.Option("--fixed", "-f", help="NIfTI, MHA, NRRD, MGZ or a DICOM folder.", rich_help_panel=FILES)
+    ],
+    moving: Annotated[
+        str, typer.Option("--moving", "-m", help="Image to be brought onto the fixed one.", rich_help_panel=FILES)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the results.  Default: MOVING_to_FIXED.", rich_help_panel=FILES),
+    ] = None,
+    fixed_mask: Annotated[
+        str | None, typer.Option(help="Where the fixed image counts (non-zero).", rich_help_panel=FILES)
+    ] = None,
+    moving_mask: Annotated[
+        str | None, typer.Option(help="Where the moving image counts (non-zero).", rich_help_panel=FILES)
+    ] = None,
+    volume: OneVolume = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results in the folder.", rich_help_panel=FILES)
+    ] = False,
+    dicom_paths: Annotated[
+        bool,
+        typer.Option(
+            "--dicom-paths",
+            help="Record the paths of DICOM folders, which may hold a patient's name.",
+            rich_help_panel=FILES,
+        ),
+    ] = False,
+    preset: Annotated[
+        str, typer.Option(help="fast, default or accurate.", autocompletion=presets, rich_help_panel=METHOD)
+    ] = "default",
     similarity: Annotated[
-        str | None, typer.Option(help="Of the deformable stage, such as lg=1,gc=0.5.  [default: by the kind of pair]")
+        str | None,
+        typer.Option(
+            help="Of the deformable stage, such as lg=1,gc=0.5.  Default: by the kind of pair.",
+            autocompletion=similarities,
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    affine_only: Annotated[
+        bool, typer.Option("--affine-only", help="Stop after the affine stage.", rich_help_panel=METHOD)
+    ] = False,
+    rigid_only: Annotated[
+        bool, typer.Option("--rigid-only", help="Stop after the rigid stage.", rich_help_panel=METHOD)
+    ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Of rigid and affine: analytic, or autograd (slower).",
+            autocompletion=engines,
+            rich_help_panel=METHOD,
+        ),
+    ] = "analytic",
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search/--no-search",
+            help="Try many positions first, or only go from the headers' own.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = True,
+    max_rotation: Annotated[
+        float | None, typer.Option(help="Degrees about each axis, of start and affine.", rich_help_panel=LIMITS)
+    ] = None,
+    max_shift: Annotated[
+        float | None, typer.Option(help="Mm along each axis, of start and affine.", rich_help_panel=LIMITS)
+    ] = None,
+    max_scale: Annotated[
+        float | None, typer.Option(help="Factor, such as 1.2, of the affine.", rich_help_panel=LIMITS)
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A trained model begins: a name (see models), a file, a run's folder, or auto."),
+        typer.Option(
+            help="A trained model begins: a name (see models), a file, a run's folder, or auto.",
+            autocompletion=trained,
+            rich_help_panel=MODELS,
+        ),
     ] = None,
-    refine: Annotated[bool, typer.Option("--refine/--no-refine", help="Go on from the model's prediction.")] = True,
-    method: Annotated[
-        str, typer.Option(help="direct, or gan: first train T, G and D on this pair alone (minutes).")
-    ] = "direct",
-    gan_steps: Annotated[int, typer.Option(min=1, help="Training steps of --method gan.")] = 400,
-    bridge: Annotated[
-        str | None, typer.Option(help="A model of MR -> CT: the CT that it makes of the MR is compared with the CT.")
-    ] = None,
-    engine: Annotated[str, typer.Option(help="Of rigid and affine: analytic, or autograd (slower).")] = "analytic",
-    max_rotation: Annotated[float | None, typer.Option(help="Degrees about each axis, of start and affine.")] = None,
-    max_shift: Annotated[float | None, typer.Option(help="Mm along each axis, of start and affine.")] = None,
-    max_scale: Annotated[float | None, typer.Option(help="Factor, such as 1.2, of the affine.")] = None,
-    search: Annotated[
-        bool, typer.Option("--search/--no-search", help="Try many positions first, or only go from the headers' own.")
+    refine: Annotated[
+        bool, typer.Option("--refine/--no-refine", help="Go on from its prediction.", rich_help_panel=MODELS)
     ] = True,
-    volume: Annotated[int | None, typer.Option(help="Which volume of a 4-D file, from 0.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes (on a CPU).")] = 0,
-    dicom_paths: Annotated[
-        bool, typer.Option("--dicom-paths", help="Record the paths of DICOM folders, which may hold a patient's name.")
+    method: Annotated[
+        str,
+        typer.Option(
+            help="direct, or gan: first train T, G and D on this pair alone (minutes).",
+            autocompletion=methods,
+            rich_help_panel=MODELS,
+        ),
+    ] = "direct",
+    gan_steps: Annotated[
+        int, typer.Option(min=1, help="Training steps of --method gan.", rich_help_panel=MODELS)
+    ] = 400,
+    bridge: Annotated[
+        str | None,
+        typer.Option(
+            help="A model of MR -> CT: the CT that it makes of the MR is compared with the CT.", rich_help_panel=MODELS
+        ),
+    ] = None,
+    device: Device = "cpu",
+    threads: Threads = 0,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes (on a CPU).", rich_help_panel=RUNNING)] = 0,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit 3 if the result is suspect; it is written.", rich_help_panel=RUNNING),
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 if the result is suspect; it is written.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Align MOVING to FIXED, affinely and then deformably; no trained model is needed.
 
-    Example: deformgan register --fixed ct.nii.gz --moving mr.nii.gz --out result
+    Examples:
+        deformgan register -f ct.nii.gz -m mr.nii.gz -o out
+        deformgan register -f ct.nii.gz -m mr.nii.gz --preset fast --dry-run
     """
     if affine_only and rigid_only:
         raise InputError("--affine-only and --rigid-only exclude each other; give one")
-    if method not in METHODS:
-        raise InputError(f"--method must be {' or '.join(METHODS)}; got {method!r}")
+    check_choice("--method", method, METHODS)
     if method == "gan" and (affine_only or rigid_only):
         raise InputError("--method gan is a deformable method; leave out --affine-only and --rigid-only")
     if method == "gan" and model == "auto":
@@ -81,6 +153,7 @@ def register(
     if method == "gan" and bridge:
         raise InputError("--method gan and --bridge exclude each other; give one")
     from deformgan.registration.options import RegisterOptions, Stage
+    from deformgan.registration.outputs import FILES as FILES_WRITTEN
     from deformgan.registration.outputs import REPORT, check_output, check_room, save_registration
 
     stage: Stage = "rigid" if rigid_only else "affine" if affine_only else "deformable"
@@ -105,6 +178,18 @@ def register(
     from deformgan.registration.pipeline import register_files
 
     check_options(options, bridged=bridge is not None)
+    masks = fixed_mask, moving_mask
+    if dry_run:
+        from deformgan.registration.plan import plan_files
+
+        if Path(fixed).is_file():
+            check_room(folder, fixed)
+        if bridge:
+            ct_maker(bridge, device, lambda step: None)
+        steps = gan_steps if method == "gan" else 0
+        plan = plan_files(fixed, moving, *masks, volume=volume, bridged=bool(bridge), gan_steps=steps, options=options)
+        show_plan(plan, f"write {', '.join(FILES_WRITTEN)} into {folder}", threads=threads)
+        return
     with show_progress(quiet) as progress, workplace(folder, alone=True) as place:
         if Path(fixed).is_file():
             check_room(place, fixed)
@@ -119,8 +204,7 @@ def register(
         result = register_files(
             fixed,
             moving,
-            fixed_mask,
-            moving_mask,
+            *masks,
             volume=volume,
             bridge=make,
             bridge_source=source,

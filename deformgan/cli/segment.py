@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deformgan.cli.dice import judge, make_folder, others_in, segment_people
+from deformgan.cli.completion import modalities, splits
+from deformgan.cli.dice import check_no_table, judge, make_folder, others_in, segment_people
+from deformgan.cli.options import Device, DryRun, Quiet, Threads
+from deformgan.cli.plan import show_plan
 from deformgan.cli.progress import show_progress
 from deformgan.cli.register import stem
 from deformgan.cli.synthesize import jobs_of
 from deformgan.cli.targets import check_free, check_image_name
-from deformgan.errors import InputError, OutputError
+from deformgan.cost import Cost, Plan, added
+from deformgan.errors import InputError, OutputError, check_choice
 
 if TYPE_CHECKING:
     from deformgan.io.subjects import SubjectFiles
@@ -27,27 +31,33 @@ Job = tuple[str, Path, Path | None]
 
 def segment(
     model: Annotated[str, typer.Option(help="A run's folder, or a model file.")],
-    out: Annotated[Path, typer.Option(help="Labels to write: .nii.gz, .nii, .mha, .nrrd; for many, a folder.")],
-    image: Annotated[str, typer.Option(help="Image, or a folder of them.")] = "",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Labels to write: .nii.gz, .nii, .mha, .nrrd; for many, a folder.")
+    ],
+    image: Annotated[str, typer.Option("--image", "-i", help="Image, or a folder of them.")] = "",
     people: Annotated[
         Path | None, typer.Option(help="Instead: manifest that `prepare` wrote; Dice if labelled.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Of --people: train, validation, test or all.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Of --people: train, validation, test or all.", autocompletion=splits)
+    ] = "test",
     compare: Annotated[
         list[Path] | None, typer.Option(help="With --people: dice.csv of another; again for more.")
     ] = None,
-    modality: Annotated[str, typer.Option(help="What the images are: mr or ct.")] = "mr",
+    modality: Annotated[str, typer.Option(help="What the images are: mr or ct.", autocompletion=modalities)] = "mr",
     probabilities: Annotated[Path | None, typer.Option(help="Folder: also write each structure's, 0 to 1.")] = None,
     label_table: Annotated[Path | None, typer.Option(help="Also write names and colours for ITK-SNAP.")] = None,
     volume: Annotated[int | None, typer.Option(help="Which volume of a 4-D file, from 0.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    device: Device = "cpu",
+    threads: Threads = 0,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find structures with a model that `train` made (task: segmentation); the second channel is made on the way.
 
-    Example: deformgan segment --model runs/smoke_segmentation --image mr.nii.gz --out labels.nii.gz
+    Examples:
+        deformgan segment --model runs/segmentation -i mr.nii.gz -o labels.nii.gz
     """
     if bool(image) == bool(people):
         raise InputError("give --image or --people")
@@ -58,13 +68,22 @@ def segment(
         raise InputError("--probabilities and --volume go with --image")
     if label_table is not None:
         check_free(label_table, overwrite=overwrite)
-    jobs = [] if people else _jobs(image, out, probabilities, overwrite=overwrite)
+    jobs = [] if people else _jobs(image, out, probabilities, overwrite=overwrite, make=not dry_run)
     from deformgan.registration.pipeline import use_threads
     from deformgan.segmentation.label_table import write_label_table
     from deformgan.segmentation.models import load_model
 
     trained = load_model(model)
     use_threads(threads)
+    if dry_run:
+        if people is not None:
+            others_in(compare or [], trained.config.name)
+            check_no_table(out, overwrite=overwrite)
+            sources = [(getattr(p, kind), str(out / f"{p.subject}.nii.gz")) for p in _chosen(people, split, kind)]
+        else:
+            sources = [(source, str(target)) for source, target, _ in jobs]
+        show_plan(_plan(trained, sources, kind, volume), threads=threads)
+        return
     if label_table is not None:
         write_label_table(label_table, trained.config.structures)
     with show_progress(quiet) as progress:
@@ -79,22 +98,36 @@ def segment(
         typer.echo(line)
 
 
+def _plan(trained: SegmentationModel, sources: Sequence[tuple[str, str]], kind: Kind, volume: int | None) -> Plan:
+    """Every (image, labels) read and checked.  Raises InputError for the first that cannot be used."""
+    from deformgan.io.formats import read_volume
+    from deformgan.segmentation.plan import cost_of_segmentation
+
+    steps: list[str] = []
+    costs: list[Cost] = []
+    notes: list[str] = []
+    for source, target in sources:
+        image = read_volume(source, volume=volume)
+        costs.append(cost_of_segmentation(trained, image, kind, source))
+        steps.append(f"{source} -> {target}")
+        notes += image.notes
+    return Plan(tuple(steps), added(costs), tuple(notes))
+
+
 def kind_of(modality: str) -> Kind:
     """The word as one of those that there are.  Raises InputError."""
-    if modality == "mr":
-        return "mr"
-    if modality == "ct":
-        return "ct"
-    raise InputError(f"--modality is mr or ct, got {modality!r}")
+    check_choice("--modality", modality, ("mr", "ct"))
+    return "mr" if modality == "mr" else "ct"
 
 
-def _jobs(image: str, out: Path, probabilities: Path | None, *, overwrite: bool) -> list[Job]:
+def _jobs(image: str, out: Path, probabilities: Path | None, *, overwrite: bool, make: bool) -> list[Job]:
     """(image, labels, folder of probabilities or None), looked at before any work is done."""
     jobs: list[Job] = []
-    found = jobs_of(image, out)
+    found = jobs_of(image, out, make=make)
     for source, target, _ in found:
         check_free(target, overwrite=overwrite)
-        check_image_name(target)
+        if target == out:  # else it is named after its image
+            check_image_name(target)
         folder = probabilities if probabilities is None or len(found) == 1 else probabilities / stem(source)
         if folder is not None and folder.exists() and not overwrite:
             raise OutputError(f"{folder} exists already; use --overwrite, or another folder with --probabilities")
@@ -132,8 +165,7 @@ def _chosen(manifest: Path, split: str, kind: Kind) -> list[SubjectFiles]:
     """The people of a split who have such an image.  Raises InputError."""
     from deformgan.io.subjects import SPLITS, read_subjects
 
-    if split not in (*SPLITS, "all"):
-        raise InputError(f"--split is {', '.join(SPLITS)} or all, got {split!r}")
+    check_choice("--split", split, (*SPLITS, "all"))
     chosen = [p for p in read_subjects(manifest) if split in ("all", p.split) and getattr(p, kind)]
     if not chosen:
         raise InputError(f"{manifest}: nobody of split {split} has a {kind.upper()}; see --split and --modality")

@@ -45,19 +45,24 @@ def stopped_by() -> int:
 
 def check_memory_limit() -> None:
     """Exit 1 with a line where `ulimit -v` leaves too little for the libraries: OpenBLAS would wait for it for ever."""
-    try:
-        import resource
-    except ImportError:  # Windows knows no such limit
-        return
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    need = LIBRARIES_BYTES + BYTES_PER_CORE * min(MOST_CORES, os.cpu_count() or 1)
-    if limit != resource.RLIM_INFINITY and limit < need:
+    limit, need = address_space_limit(), LIBRARIES_BYTES + BYTES_PER_CORE * min(MOST_CORES, os.cpu_count() or 1)
+    if limit is not None and limit < need:
         typer.echo(
             f"deformgan: this process may use {limit / 1e6:.0f} MB of address space (ulimit -v), its libraries alone "
             f"need {need / 1e6:.0f} MB; raise the limit",
             err=True,
         )
         raise typer.Exit(1)
+
+
+def address_space_limit() -> int | None:
+    """Bytes of `ulimit -v`; None without a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows knows no such limit
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deformgan.cli.options import Quiet, Threads
 from deformgan.cli.process import expect_long_work
 from deformgan.cli.progress import show_progress
 from deformgan.errors import InputError
@@ -15,17 +16,20 @@ from deformgan.errors import InputError
 def study(
     config: Annotated[Path, typer.Argument(help="YAML, task cyclegan or conditional; its manifest has a test split.")],
     few: Annotated[int, typer.Option(min=1, help="People of the small arms, drawn by the seed.")],
-    out: Annotated[Path, typer.Option(help="Folder of the study; what is there and whole is kept.")],
-    gc: Annotated[str, typer.Option(help="Weights of GC.  [default: 0 and the configuration's]")] = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the study; what is there and whole is kept.")],
+    gc: Annotated[str, typer.Option(help="Weights of GC.  Default: 0 and the configuration's.")] = "",
     arm: Annotated[list[str] | None, typer.Option(help="NAME=RUN, a further model to measure; again for more.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto as training.device says.")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
+    threads: Threads = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Forget the runs of the study in the folder.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train few/all people x without/with GC, measure each on the test people: table, tests, plots, error maps.
 
-    Run again, it goes on. Example: deformgan study configs/smoke_conditional.yaml --few 1 --out runs/study
+    Run again, it goes on.
+
+    Examples:
+        deformgan study configs/smoke_conditional.yaml --few 1 -o runs/study
     """
     from deformgan.config import ConditionalConfig, CycleganConfig, load_config
 

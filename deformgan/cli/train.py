@@ -7,36 +7,54 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deformgan.cli.options import RUNNING, Quiet, Threads
+from deformgan.cli.plan import show_plan
 from deformgan.cli.process import expect_long_work
 from deformgan.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from deformgan.config import Experiment
+    from deformgan.cost import Plan
     from deformgan.registration.progress import Show
     from deformgan.training.run import Run
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file; configs/ holds examples.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/NAME]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run.  Default: runs/NAME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last whole checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Forget the run in the folder.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Validate configuration and data, tell sizes, stop.")] = False,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    threads: Threads = 0,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            "-n",
+            "--check",
+            help="Check configuration and data, tell sizes, time, memory; write nothing.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train on your own images: Deform-GAN (task: registration), MR -> CT (cyclegan, conditional), or segmentation.
 
-    Example: deformgan train configs/smoke.yaml, then deformgan register --model runs/smoke --fixed F --moving M
+    Examples:
+        deformgan train configs/smoke.yaml --dry-run
+        deformgan train configs/smoke.yaml
+        deformgan register -f ct.nii.gz -m mr.nii.gz --model runs/smoke
     """
     from deformgan.config import load_config
 
     settings = load_config(config)
     if out is not None:
         settings = settings.model_copy(update={"out": out})
-    if check:
-        for line in described(settings):
-            typer.echo(line)
+    if dry_run:
+        from deformgan.training.run import check_claim
+
+        if resume or not overwrite:
+            check_claim(settings.folder, settings, resume=resume)
+        show_plan(described(settings), f"write model, history and checkpoints into {settings.folder}", threads=threads)
         return
     expect_long_work()
     from deformgan.registration.pipeline import use_threads
@@ -52,8 +70,8 @@ def train(
         typer.echo(f"{run.folder}")
 
 
-def described(settings: Experiment) -> list[str]:
-    """What would be trained, a line each.  Raises InputError for data that are not there."""
+def described(settings: Experiment) -> Plan:
+    """What would be trained.  Raises InputError for data that are not there."""
     from deformgan.config import SegmentationConfig, TrainConfig
 
     if isinstance(settings, TrainConfig):

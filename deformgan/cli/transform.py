@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deformgan.cli.commands import Group, add
+from deformgan.cli.completion import formats
 from deformgan.cli.targets import check_free
 from deformgan.errors import OutputError
 
@@ -15,32 +17,42 @@ if TYPE_CHECKING:
     from deformgan.spatial.transform import Transform
 
 transform = typer.Typer(
-    help="Compose, invert, convert and look at transforms, of this and of other tools.", no_args_is_help=True
+    cls=Group, help="Compose, invert, convert and look at transforms, of this and of other tools.", no_args_is_help=True
 )
 
 _FORMATS = "itk, fsl, fsl-relative, fsl-absolute, freesurfer, x5, niftyreg, greedy, elastix"
 
 File = Annotated[Path, typer.Argument(metavar="T", help="Transform file.")]
-From = Annotated[str | None, typer.Option("--from", help=f"Its format, where the file does not tell: {_FORMATS}.")]
-Fixed = Annotated[str | None, typer.Option(help="Fixed image: FSL's files need it; also the grid of a written field.")]
-Moving = Annotated[str | None, typer.Option(help="Moving image: files of FSL and FreeSurfer need it.")]
-Out = Annotated[Path, typer.Option(help="File to write; .h5 holds any transform.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", help=f"Its format, where the file does not tell: {_FORMATS}.", autocompletion=formats),
+]
+Fixed = Annotated[
+    str | None,
+    typer.Option("--fixed", "-f", help="Fixed image: FSL's files need it; also the grid of a written field."),
+]
+Moving = Annotated[
+    str | None, typer.Option("--moving", "-m", help="Moving image: files of FSL and FreeSurfer need it.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="File to write; .h5 holds any transform.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file.")]
 
 
-@transform.command()
 def compose(
     transforms: Annotated[list[Path], typer.Argument(metavar="A B ...", help="A fixed point goes through A first.")],
     out: Out,
     flatten: Annotated[bool, typer.Option("--flatten", help="Write one displacement field on --reference.")] = False,
-    reference: Annotated[str | None, typer.Option(help="Image whose grid the field lies on.")] = None,
+    reference: Annotated[
+        str | None, typer.Option("--reference", "-r", help="Image whose grid the field lies on.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Chain transforms into one file, in the order in which a fixed point goes through them.
 
     A file that does not tell its format is converted first.
 
-    Example: deformgan transform compose a_to_b.h5 b_to_c.h5 --out a_to_c.h5
+    Examples:
+        deformgan transform compose a_to_b.h5 b_to_c.h5 -o a_to_c.h5
     """
     check_free(out, overwrite=overwrite)
     if flatten != (reference is not None):
@@ -56,7 +68,6 @@ def compose(
     typer.echo(f"{out}: {len(chain.parts)} part(s), {transforms[0]} first")
 
 
-@transform.command()
 def invert(
     path: File,
     out: Out,
@@ -67,7 +78,8 @@ def invert(
 ) -> None:
     """Write the inverse: moving point -> fixed point, and print how far there-and-back misses.
 
-    Example: deformgan transform invert transform.h5 --out inverse.h5
+    Examples:
+        deformgan transform invert transform.h5 -o inverse.h5
     """
     check_free(out, overwrite=overwrite)
     from deformgan.spatial.summary import inverse_error_mm
@@ -80,12 +92,12 @@ def invert(
     typer.echo(str(out))
 
 
-@transform.command()
 def convert(
     path: File,
     out: Out,
     to: Annotated[
-        str | None, typer.Option("--to", help=f"Format; by the ending of --out if left out: {_FORMATS}.")
+        str | None,
+        typer.Option("--to", help=f"Format; by the ending of --out if left out: {_FORMATS}.", autocompletion=formats),
     ] = None,
     format: From = None,
     fixed: Fixed = None,
@@ -94,14 +106,14 @@ def convert(
 ) -> None:
     """Write a transform for another tool.
 
-    Example: deformgan transform convert transform.h5 --out warp.nii.gz --to fsl --fixed ct.nii.gz --moving mr.nii.gz
+    Examples:
+        deformgan transform convert t.h5 -o w.nii.gz --to fsl -f ct.nii -m mr.nii
     """
     check_free(out, overwrite=overwrite)
     _load(path, format, fixed, moving).save(out, format=to, fixed=fixed, moving=moving)
     typer.echo(str(out))
 
 
-@transform.command()
 def info(
     path: File,
     format: From = None,
@@ -111,7 +123,8 @@ def info(
 ) -> None:
     """Say what a transform maps to where, of what parts it is, and how other tools apply it.
 
-    Example: deformgan transform info transform.h5
+    Examples:
+        deformgan transform info transform.h5
     """
     from deformgan.cli.transform_words import described, uses
     from deformgan.io.transform_files import format_of
@@ -126,11 +139,10 @@ def info(
         typer.echo(line)
 
 
-@transform.command()
 def jacobian(
     path: File,
-    reference: Annotated[str, typer.Option(help="Image whose grid the result lies on.")],
-    out: Annotated[Path, typer.Option(help="Image to write: .nii.gz, .nii, .mha, .nrrd.")],
+    reference: Annotated[str, typer.Option("--reference", "-r", help="Image whose grid the result lies on.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Image to write: .nii.gz, .nii, .mha, .nrrd.")],
     log: Annotated[bool, typer.Option("--log", help="Write the natural logarithm; folds count as 1e-9.")] = False,
     deformable: Annotated[bool, typer.Option("--deformable", help="Of the fields alone, without matrices.")] = False,
     format: From = None,
@@ -140,7 +152,8 @@ def jacobian(
 ) -> None:
     """Write the Jacobian's determinant: above 1 the moving image is larger there than the fixed, 0 and below is a fold.
 
-    Example: deformgan transform jacobian transform.h5 --reference ct.nii.gz --out jacobian.nii.gz
+    Examples:
+        deformgan transform jacobian transform.h5 -r ct.nii.gz -o jacobian.nii.gz
     """
     check_free(out, overwrite=overwrite)
     import torch
@@ -165,3 +178,7 @@ def _load(path: Path, format: str | None, fixed: str | None, moving: str | None)
     from deformgan.spatial.transform import Transform
 
     return Transform.load(path, format=format, fixed=fixed, moving=moving)
+
+
+for command in (compose, invert, convert, info, jacobian):
+    add(transform, command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 from deformgan.config.registration import TrainConfig
 from deformgan.config.segmentation import SegmentationConfig
 from deformgan.config.synthesis import ConditionalConfig, CycleganConfig
-from deformgan.errors import InputError
+from deformgan.errors import InputError, did_you_mean
 from deformgan.io.tables import read_text
 
 Experiment = TrainConfig | CycleganConfig | ConditionalConfig | SegmentationConfig
@@ -47,7 +46,7 @@ def load_config(path: str | os.PathLike[str]) -> Experiment:
     task = str(raw.get("task", "registration"))
     if task not in TASKS:
         line = f":{_line_of(tree, ['task'])}"
-        raise InputError(f"{place}{line}: task: no such task {task!r}{_hint(task, list(TASKS), 'tasks are')}")
+        raise InputError(f"{place}{line}: task: no such task {task!r}; {did_you_mean(task, TASKS, 'the tasks')}")
     try:
         config = TASKS[task].model_validate(raw)
     except ValidationError as error:
@@ -85,18 +84,13 @@ def _one_line(path: Path, tree: Any, error: ValidationError, model: Any) -> str:
     if first["type"] == "extra_forbidden":
         for key in keys[:-1]:
             model = model.model_fields[key].annotation
-        what = "unknown key" + _hint(keys[-1], list(model.model_fields), "keys here are")
+        what = f"unknown key; {did_you_mean(keys[-1], model.model_fields, 'the keys here')}"
     elif first["type"] == "missing":
         what = "is missing"
     elif not isinstance(first["input"], dict):
         what += f"; got {first['input']!r}"
     name = ".".join(keys)
     return f"{path}:{_line_of(tree, keys)}: {name + ': ' if name else ''}{what}"
-
-
-def _hint(word: str, known: list[str], these: str) -> str:
-    close = difflib.get_close_matches(word, known, 1, 0.5)
-    return f"; did you mean {close[0]}?" if close else f"; the {these} {', '.join(known)}"
 
 
 def _line_of(node: Any, keys: list[str]) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deformgan.errors import InputError
+from deformgan.errors import InputError, did_you_mean
 from deformgan.io.formats import source_exists
 from deformgan.io.tables import read_table
 
@@ -94,8 +93,7 @@ def _case(place: Path, number: int, row: Mapping[str, Any]) -> Case:
     for title, value in row.items():
         name = (title or "").strip().replace("-", "_")
         if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"the columns are {', '.join(COLUMNS)}"
+            hint = did_you_mean(name, COLUMNS, "the columns")
             raise InputError(f"{place}: row {number}: unknown column {title!r}; {hint}")
         values[name] = (value or "").strip()
     if values.get("method") and not values.get("case"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deformgan.errors import InputError
+from deformgan.errors import InputError, check_choice
 from deformgan.evaluation import learn2reg
 from deformgan.evaluation.cases import Case, completed
 from deformgan.evaluation.intensity import intensity_measures
@@ -40,8 +40,7 @@ class EvaluateOptions:
     space: str | None = None
 
     def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise InputError(f"protocol must be {' or '.join(PROTOCOLS)}, got {self.protocol!r}")
+        check_choice("protocol", self.protocol, PROTOCOLS)
         if 0 in self.only:
             raise InputError("label 0 is the background; leave it out of the labels that count")
 

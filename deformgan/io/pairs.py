@@ -7,14 +7,13 @@ one side of the split; by default every fixed image is a subject) and split (tra
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deformgan.errors import InputError
+from deformgan.errors import InputError, did_you_mean
 from deformgan.io.formats import source_exists
 from deformgan.io.tables import parsed_json, read_table, read_text
 
@@ -82,9 +81,7 @@ def _values(
 ) -> dict[str, str]:
     for name in row:
         if name not in columns:
-            near = difflib.get_close_matches(str(name), columns, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; the columns are {', '.join(columns)}"
-            raise InputError(f"{where}: unknown column {name!r}{hint}")
+            raise InputError(f"{where}: unknown column {name!r}; {did_you_mean(str(name), columns, 'the columns')}")
     values = {name: str(row.get(name) or "").strip() for name in columns}
     for name in files:
         if values[name]:

@@ -48,10 +48,7 @@ class Appearance:
 
     def at(self, spacing_mm: float) -> Appearance:
         """Smoothed and shrunk to voxels of about `spacing_mm`; never below an axis' own spacing."""
-        factors = [
-            min(max(1.0, spacing_mm / s), max(1.0, n / FEWEST_VOXELS))
-            for s, n in zip(self.geometry.spacing[::-1], self.geometry.shape, strict=True)
-        ]
+        factors = factors_at(self.geometry, spacing_mm)
         shape = shrunk_shape(self.geometry.shape, factors)
         if shape == self.geometry.shape:
             return self
@@ -61,6 +58,12 @@ class Appearance:
         return Appearance(
             self.shrunk[shape][0], self.geometry.resized(shape[::-1]), self.shrunk[shape][1], valid, self.ct
         )
+
+
+def factors_at(grid: Geometry, spacing_mm: float) -> list[float]:
+    """By how much each axis (z, y, x) of a grid is shrunk for voxels of about `spacing_mm`."""
+    axes = zip(grid.spacing[::-1], grid.shape, strict=True)
+    return [min(max(1.0, spacing_mm / s), max(1.0, n / FEWEST_VOXELS)) for s, n in axes]
 
 
 def _nearest(mask: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deformgan.errors import InputError
+from deformgan.errors import InputError, did_you_mean
 from deformgan.io.tensor_files import ENDING, read_tensors, under, write_tensors
 from deformgan.networks.transformation import TransformationNetwork
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.deformable import Field, carry
+from deformgan.registration.shipped import AUTO, SHIPPED, shipped_models
 from deformgan.registration.working_grid import on_grid, working_grid
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 FORMAT = "deformgan-model-1"
 FILE = f"model{ENDING}"  # of a training run
-SHIPPED = Path(__file__).resolve().parent.parent / "weights"
-AUTO = "auto"  # in place of a name: whichever of those that ship serves the pair best, if any
 CARD = ".md"  # beside the weights
 Network = TypeVar("Network", bound=torch.nn.Module)
 
@@ -118,11 +116,6 @@ def load_model(name: str) -> Model:
     return Model(place.stem if place.name != FILE else place.parent.name, config, tensors, figures)
 
 
-def shipped_models() -> list[str]:
-    """Names of the models that come with the package."""
-    return sorted(p.stem for p in SHIPPED.glob(f"*{ENDING}"))
-
-
 def models_named(name: str | None) -> list[str]:
     """The models that a user's word stands for: none, one, or with "auto" all that ship."""
     return [] if name is None else shipped_models() if name == AUTO else [name]
@@ -146,8 +139,7 @@ def _place(name: str) -> Path:
         raise InputError(f"{path}: no {FILE} in this folder; has the run been validated yet?")
     if path.exists():
         return path
-    near = difflib.get_close_matches(name, shipped_models(), 1)
-    hint = f"did you mean {near[0]}?" if near else f"those that ship: {', '.join(shipped_models()) or 'none'}"
+    hint = did_you_mean(name, shipped_models(), "those that ship")
     raise InputError(f"model {name!r}: no such model, file or run; {hint}")
 
 

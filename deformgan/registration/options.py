@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from deformgan.errors import InputError
+from deformgan.errors import InputError, check_choice
 from deformgan.spatial.ranges import Ranges
 
 Stage = Literal["rigid", "affine", "deformable"]
@@ -64,14 +64,11 @@ class RegisterOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise InputError(f"stage must be one of {', '.join(STAGES)}; got {self.stage!r}")
-        if self.preset not in PRESETS:
-            raise InputError(f"preset must be one of {', '.join(PRESETS)}; got {self.preset!r}")
+        check_choice("stage", self.stage, STAGES)
+        check_choice("preset", self.preset, PRESETS)
+        check_choice("engine", self.engine, ENGINES)
         if self.threads < 0:
             raise InputError(f"threads must be 0 (all cores) or more; got {self.threads}")
-        if self.engine not in ENGINES:
-            raise InputError(f"engine must be {' or '.join(ENGINES)}; got {self.engine!r}")
         for name, least in (("max_rotation", 0.0), ("max_shift", 0.0), ("max_scale", 1.0)):
             value = getattr(self, name)
             if value is not None and not least < value < math.inf:

@@ -64,7 +64,7 @@ def register(
     options, clock = options or RegisterOptions(), Clock()
     preset = PRESETS[options.preset]
     check_options(options, bridged=bridge is not None)
-    device = _device(options.device)
+    device = device_of(options.device)
     use_threads(options.threads)
     models = [load_model(name) for name in models_named(options.model)]
     with clock.stage("read"):
@@ -199,7 +199,8 @@ def _source(image: Any) -> str:
     return str(image) if isinstance(image, str | os.PathLike) else ""
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The torch device of --device.  Raises InputError where there is none such."""
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -50,8 +50,7 @@ def channels_of(
 
     kind: of the image; the other channel is made of it.  Raises InputError where the network knows no such channel.
     """
-    if kind not in config.data.channels:
-        raise InputError(f"{name}: the model {config.name} knows {config.data.channels[0]} only, not {kind}")
+    check_known(config, kind, name)
     view = view_of(config, synthesis)
     orientation = Orientation.of(image.geometry, view)
     found = []
@@ -63,6 +62,12 @@ def channels_of(
         made, theirs = seen_translated(synthesis, image, channel, name=name, device=device, show=show)
         found.append(made if theirs == orientation else orientation.seen(theirs.back(made)))
     return torch.stack(found), orientation
+
+
+def check_known(config: SegmentationConfig, kind: Kind, name: str) -> None:
+    """Raise InputError where the network sees no such channel; `name`: of the image."""
+    if kind not in config.data.channels:
+        raise InputError(f"{name}: the model {config.name} knows {config.data.channels[0]} only, not {kind}")
 
 
 def codes_of(labels: NDArray[Any], structures: Structures) -> NDArray[np.uint8]:

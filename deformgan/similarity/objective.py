@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,17 +10,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from deformgan.errors import InputError
+from deformgan.errors import InputError, did_you_mean
 from deformgan.kernels.spans import Spans
 from deformgan.similarity.cached import CachedLoss, by_autograd
 from deformgan.similarity.correlation import FLOOR, LocalCorrelation, ncc_loss
 from deformgan.similarity.descriptors import SelfSimilarity
 from deformgan.similarity.gradient import GradientCorrelation, LocalGradient
 from deformgan.similarity.information import MutualInformation
+from deformgan.similarity.names import ALIASES, NAMES
 from deformgan.similarity.pointwise import cauchy_loss, l1_loss, l2_loss
-
-NAMES = ("lg", "gc", "ncc", "lcc", "mi", "nmi", "mind", "l1", "l2", "cauchy")
-_ALIASES = {"gradient_correlation": "gc"}
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,10 @@ def parse_similarity(text: str) -> dict[str, float]:
 
 
 def _known(name: str) -> str:
-    name = _ALIASES.get(name, name)
+    name = ALIASES.get(name, name)
     if name in NAMES:
         return name
-    near = difflib.get_close_matches(name, [*NAMES, *_ALIASES], n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"the names are {', '.join(NAMES)}"
-    raise InputError(f"similarity: {name!r} is not known; {hint}")
+    raise InputError(f"similarity: {name!r} is not known; {did_you_mean(name, [*NAMES, *ALIASES], 'the names')}")
 
 
 def _positive(number: str, part: str) -> float:

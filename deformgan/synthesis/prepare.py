@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deformgan.cost import Plan, of_preparation
 from deformgan.errors import InputError
 from deformgan.io.folder_names import check_not_elsewhere, fault_of_folder_name
 from deformgan.io.formats import file_hash, read_volume, write_volume
@@ -80,6 +81,30 @@ def prepare(manifest: str | os.PathLike[str], folder: Path, options: PrepareOpti
     return folder / MANIFEST
 
 
+def plan(manifest: str | os.PathLike[str], folder: Path, options: PrepareOptions) -> Plan:
+    """What `prepare` would do; of the images the headers are read.  Raises what that would raise for them."""
+    subjects = _with_splits(read_subjects(manifest), options)
+    _check_names(subjects, manifest)
+    for subject in subjects:
+        check_not_elsewhere(folder, subject.subject)
+    homes = {s.subject: folder / s.subject for s in subjects}
+    to_make = [s for s in subjects if not (_note(h := homes[s.subject]) and _up_to_date(h, _key(s, options)))]
+    check_space(folder, sum(_bytes(s) for s in to_make))
+    steps, voxels, corrected = [], 0, 0
+    for files in to_make:
+        kinds = [kind for kind in KINDS if getattr(files, kind)]
+        voxels += sum(math.prod(read_grid(getattr(files, kind)).size) for kind in kinds)
+        if files.labels:
+            _labelled(files)
+        n4 = options.n4 and bool(files.mr)
+        corrected += n4
+        named = " and ".join([kind.upper() for kind in kinds] + ["labels"] * bool(files.labels))
+        steps.append(f"{files.subject} ({files.split}): {'N4 of the MR; ' * n4}{named} on one grid")
+    if kept := len(subjects) - len(to_make):
+        steps.append(f"keep what is there of {kept} more, whole and up to date")
+    return Plan(tuple(steps), of_preparation(voxels, len(to_make), corrected))
+
+
 def _clear(folder: Path) -> None:
     """Remove what killed processes left half-written; to be called while no other works in the folder."""
     for half in folder.glob(f"*/.*{HALF}"):
@@ -122,7 +147,7 @@ def prepare_subject(files: SubjectFiles, folder: Path, options: PrepareOptions) 
     home = folder / files.subject
     home.mkdir(parents=True, exist_ok=True)
     note: dict[str, Any] = {"key": _key(files, options)}
-    if (old := _note(home)) and old["key"] == note["key"] and all((home / n).exists() for n in old["files"]):
+    if old := _up_to_date(home, note["key"]):
         return _prepared(replace(files, labels_on=old["made_from"].get("labels_on", "")), home, old["files"])
     for path in home.glob("*.nii.gz"):  # of another time; a mask may not be written again
         path.unlink()
@@ -133,6 +158,13 @@ def prepare_subject(files: SubjectFiles, folder: Path, options: PrepareOptions) 
     with whole_file(home / NOTE) as scratch:
         scratch.write_text(json.dumps(note | {"made_from": made_from, "options": asdict(options)}, indent=1))
     return _prepared(files, home, names)
+
+
+def _up_to_date(home: Path, key: str) -> dict[str, Any] | None:
+    """The note of a person whose files are all there, and made as `key` says."""
+    old = _note(home)
+    whole = old and old["key"] == key and all((home / n).exists() for n in old["files"])
+    return old if whole else None
 
 
 def _write(files: SubjectFiles, home: Path, options: PrepareOptions) -> tuple[list[str], list[str]]:

@@ -103,9 +103,14 @@ def blended(network: Callable[[Tensor], Tensor], image: Tensor, shape: Sequence[
     return total
 
 
+def patches(length: int, size: int) -> int:
+    """How many cover an axis, each half over the next at least."""
+    return 1 if length <= size else 1 + math.ceil(2 * (length - size) / size)
+
+
 def _starts(length: int, size: int) -> list[int]:
-    """Of patches that cover an axis evenly, each half over the next at least."""
-    count = 1 if length <= size else 1 + math.ceil(2 * (length - size) / size)
+    """Of patches that cover an axis evenly."""
+    count = patches(length, size)
     return [round(k * (length - size) / max(1, count - 1)) for k in range(count)]
 
 

@@ -1,45 +1,54 @@
-"""What a configuration would train: sizes of the networks, expected memory, pairs found."""
+"""What a configuration would train: pairs found, sizes of the networks, expected time and memory."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
 
 from deformgan.config import TrainConfig
+from deformgan.cost import Plan, of_training
 from deformgan.io.found import found_files
 from deformgan.io.pairs import read_manifest
+from deformgan.networks.size import size_of
 from deformgan.training.players import build_networks
+from deformgan.training.steps import asks_for_generator
 
 BYTES = {"no": 4, "bf16": 2}  # of an activation
 RECOMPUTED = 0.3  # share of the activations that are kept where the others are computed again
-STATES = 4  # arrays of a weight's size: itself, its gradient, Adam's two moments
+FORWARD, LEARN = 1, 3  # passes' worth of work: with its derivative a pass counts three times
 
 
-def describe(config: TrainConfig) -> list[str]:
-    """One line each: data, networks, memory.  Raises InputError for data that are not there."""
+def describe(config: TrainConfig) -> Plan:
+    """Data, networks, steps; what they will take.  Raises InputError for data that are not there."""
     lines = [_pairs(config)]
     with torch.device("meta"):  # sizes alone: the configuration may be of more than any memory holds
-        weights, networks = 0, build_networks(config)
-    for role, network in networks.items():
-        count = sum(p.numel() for p in network.parameters())
-        weights += count
-        lines.append(f"{role}: {count / 1e6:.2f} million weights")
-    image = torch.empty(1, 1, *config.data.shape, device="meta")
-    t, g = config.transformation, config.generator
-    # The step of T keeps what T and G computed; it is the dearest of the three.
-    kept = _activations(networks["transformation"], (image, image)) * (RECOMPUTED if t.recompute else 1)
-    kept += _activations(networks["generator"], (image,)) * (RECOMPUTED if g.recompute else 1)
-    share = max(1, config.training.batch // config.training.accumulate)
-    total = share * (BYTES[config.training.precision] * kept + 4 * _matching_numbers(config)) + 4 * STATES * weights
-    shape = " x ".join(map(str, config.data.shape))
-    lines.append(
-        f"memory: about {total / 2**30:.2f} GiB for {share} pair(s) at once of {shape} voxels of "
-        f"{config.data.spacing_mm:g} mm, beside torch itself"
+        networks = build_networks(config)
+        image = torch.empty(1, 1, *config.data.shape)
+    t, g, d = (
+        size_of(networks[role], *[image] * images)
+        for role, images in (("transformation", 2), ("generator", 1), ("discriminator", 2))
     )
-    return lines
+    lines += [
+        f"{role}: {size.weights / 1e6:.2f} million weights" for role, size in zip(networks, (t, g, d), strict=True)
+    ]
+    shape, training = " x ".join(map(str, config.data.shape)), config.training
+    lines.append(
+        f"{training.steps} steps of {training.batch} pair(s) of {shape} voxels of {config.data.spacing_mm:g} mm"
+    )
+    # The step of T keeps what T and G computed; it is the dearest of the three.
+    kept = t.numbers * (RECOMPUTED if config.transformation.recompute else 1)
+    kept += g.numbers * (RECOMPUTED if config.generator.recompute else 1)
+    matching = _matching_numbers(config)
+    pair = BYTES[training.precision] * kept + 4 * matching
+    real = 1 - config.generated.share if asks_for_generator(config.loss) else 0.0
+    passes = {t: LEARN + real * FORWARD, g: real * (2 * LEARN + FORWARD), d: real * 3 * LEARN}
+    work, numbers = (sum(n * getattr(size, what) for size, n in passes.items()) for what in ("work", "numbers"))
+    numbers += passes[t] * matching
+    at_once = max(1, training.batch // training.accumulate)
+    weights = t.weights + g.weights + d.weights
+    cost = of_training(training.steps, training.batch, work, numbers, at_once * pair, weights, pairs=True)
+    return Plan(tuple(lines), cost)
 
 
 def _matching_numbers(config: TrainConfig) -> int:
@@ -62,19 +71,3 @@ def _pairs(config: TrainConfig) -> str:
         text = "no real pairs"
     found_files(config.generated.label_maps)
     return "data: " + ", ".join(part for part in (text, made) if part)
-
-
-def _activations(network: nn.Module, inputs: Sequence[Tensor]) -> int:
-    """Numbers that the convolutions and rectifiers of one pass produce."""
-    total = 0
-    network.to("meta")
-
-    def count(module: nn.Module, args: object, out: Tensor) -> None:
-        nonlocal total
-        total += 2 * out.numel()  # the convolution's result and the rectifier's
-
-    handles = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
-    network(*inputs)
-    for handle in handles:
-        handle.remove()
-    return total

@@ -165,8 +165,8 @@ def begun(config: Experiment, accelerator: Accelerator, prepare: Callable[[Show]
     return data if accelerator.is_main_process else prepare(silent)
 
 
-def _claim(folder: Path, config: Experiment, *, resume: bool) -> None:
-    """Write the configuration into the run's folder, or compare it with the one there."""
+def check_claim(folder: Path, config: Experiment, *, resume: bool) -> None:
+    """Raise InputError or OutputError where no run can begin in the folder, or where this one cannot go on."""
     there = folder / CONFIG
     if resume:
         if not there.exists():
@@ -175,14 +175,20 @@ def _claim(folder: Path, config: Experiment, *, resume: bool) -> None:
         keys = _differing(before.model_dump(), config.model_dump()) if before.task == config.task else ["task"]
         if keys:
             raise InputError(f"{there}: the run began with another {', '.join(keys)}; resume as it was, or begin anew")
-        return
-    if there.exists():
+    elif there.exists():
         raise OutputError(f"{folder} holds a run already; use --resume, --overwrite, or another folder with --out")
+
+
+def _claim(folder: Path, config: Experiment, *, resume: bool) -> None:
+    """Write the configuration into the run's folder, or compare it with the one there."""
+    check_claim(folder, config, resume=resume)
+    if resume:
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    with whole_file(there) as scratch:
+    with whole_file(folder / CONFIG) as scratch:
         scratch.write_text(dump_config(config), encoding="utf-8")
 
 

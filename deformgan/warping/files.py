@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deformgan.errors import InputError, OutputError
+from deformgan.errors import InputError, OutputError, check_choice
 from deformgan.io.components import read_components, write_components
 from deformgan.io.formats import write_volume
 from deformgan.io.geometry import Geometry
@@ -54,8 +54,8 @@ class ImageOptions:
             ("vector frame", self.frame, FRAMES),
             ("dtype", self.dtype, DTYPES),
         ):
-            if value is not None and value not in choices:
-                raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+            if value is not None:
+                check_choice(name, value, choices)
 
 
 def warp_image_file(
@@ -79,17 +79,17 @@ def _warp_image(image: str, transform: Transform, out: Path, options: ImageOptio
     if contents.kind == "series" and options.volume is None:
         series = open_series(image)
         grid = output_grid(options.reference, series.geometry, push, spacing=options.spacing, size=options.size)
-        _check_room(out, grid, options, contents.volumes)
+        check_room(out, grid, options, contents.volumes)
         return _warp_series(image, pull, out, options, contents, grid)
     if contents.kind in ("vectors", "tensors"):
         values, geometry, remarks = read_components(image)
         grid = output_grid(options.reference, geometry, push, spacing=options.spacing, size=options.size)
-        _check_room(out, grid, options, len(values))
+        check_room(out, grid, options, len(values))
         warnings = [f"{WARNING}{remark}" for remark in remarks]
         return [*warnings, *_warp_components(Components(values, geometry), image, pull, out, options, grid)]
     moving, labels = take(image, options.labels, options.interpolation, options.volume)
     grid = output_grid(options.reference, moving.geometry, push, spacing=options.spacing, size=options.size)
-    _check_room(out, grid, options)
+    check_room(out, grid, options)
     warped = pulled(moving, pull, grid, labels, options.interpolation)
     dtype = np.dtype(options.dtype) if options.dtype else _kept(contents, warped.numpy()) if labels else None
     if dtype is not None and dtype.name not in DTYPES:
@@ -101,7 +101,7 @@ def _warp_image(image: str, transform: Transform, out: Path, options: ImageOptio
     return list(warped.notes)
 
 
-def _check_room(out: Path, grid: Geometry, options: ImageOptions, count: int = 1) -> None:
+def check_room(out: Path, grid: Geometry, options: ImageOptions, count: int = 1) -> None:
     """Raise OutputError where the disk has no room for `count` volumes, not packed."""
     check_space(out, math.prod(grid.size) * count * np.dtype(options.dtype or np.float32).itemsize)
 

@@ -6,8 +6,9 @@ import pytest
 
 import deformgan
 from deformgan.io.tensor_files import ENDING
-from deformgan.registration.models import SHIPPED, card, load_model, shipped_models
+from deformgan.registration.models import card, load_model
 from deformgan.registration.options import RegisterOptions
+from deformgan.registration.shipped import SHIPPED, shipped_models
 
 
 def test_some_ship():

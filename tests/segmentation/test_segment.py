@@ -139,3 +139,13 @@ def test_bad_input_is_one_line_and_nothing_is_written(of_mr, folder, tmp_path, w
 def test_cross_validation_is_of_segmentations_only(folder, cyclegan, tmp_path):
     with pytest.raises(InputError, match="of task segmentation, this is cyclegan"):
         run("cross-validate", folder / "cyclegan.yaml", "--out", tmp_path / "cv")
+
+
+def test_a_dry_run_tells_every_image_and_writes_nothing(of_both, of_mr, folder, tmp_path, capsys):
+    words = ("--people", folder / "prepared" / "manifest.csv", "--split", "all", "--out", tmp_path / "o", "--dry-run")
+    run("segment", "--model", of_both[1].folder, *words)
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'o' / 'c.nii.gz'}" in said and "expected: about" in said and "nothing was written" in said
+    with pytest.raises(InputError, match="knows mr only, not ct"):
+        run("segment", "--model", of_mr[1].folder, "--modality", "ct", *words)
+    assert list(tmp_path.iterdir()) == []

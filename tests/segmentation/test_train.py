@@ -97,7 +97,7 @@ def test_a_synthesised_channel_is_made_once(of_both, monkeypatch):
 def test_the_check_tells_what_would_be_trained(of_both, folder, capsys):
     from deformgan.cli.main import app
 
-    app(["train", str(folder / "of_both.yaml"), "--check"], standalone_mode=False)
+    app(["train", str(folder / "of_both.yaml"), "--check", "--out", str(folder / "another")], standalone_mode=False)
     text = capsys.readouterr().out
     for word in ("4 people with CT and labels (1 test, 2 train, 1 validation)", "pixels 7 mm", "shell, inside"):
         assert word in text

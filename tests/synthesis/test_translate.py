@@ -13,6 +13,7 @@ from deformgan.io.geometry import Geometry
 from deformgan.io.volume import Volume
 from deformgan.synthesis.loop import train
 from deformgan.synthesis.models import load_model
+from deformgan.synthesis.plan import passes_over
 from deformgan.synthesis.translate import _starts, blended, translate, unsaid
 
 
@@ -160,3 +161,27 @@ def test_an_mr_beyond_the_window_is_refused(planted):
     _, run = planted
     with pytest.raises(InputError, match="outside the MR window"):
         translate(load_model(str(run.folder)), image(OBLIQUE, tuple(c + 5000 for c in CT)))
+
+
+def test_a_dry_run_checks_every_image_and_writes_nothing(planted, tmp_path, capsys):
+    folder, run = planted
+    (tmp_path / "mr").mkdir()
+    (tmp_path / "mr" / "0.nii.gz").write_bytes((folder / "0_mr.nii.gz").read_bytes())
+    words = ["synthesize", "--model", str(run.folder), "--image", str(tmp_path / "mr"), "--out", str(tmp_path / "ct")]
+    app([*words, "--dry-run"], standalone_mode=False)
+    said = capsys.readouterr().out
+    assert f"-> {tmp_path / 'ct' / '0.nii.gz'}" in said and "expected: about" in said
+    (tmp_path / "mr" / "broken.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match="broken"):
+        app([*words, "--dry-run"], standalone_mode=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["mr"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "shape"), [((5, 100, 70), (32, 48)), ((3, 20, 30), (32, 48)), ((20, 33, 9), (8, 8, 8))]
+)
+def test_patches_are_counted_as_they_are_made(seen, shape):
+    calls = []
+    image = torch.zeros(seen)[None, None] if len(shape) == 3 else torch.zeros(seen)[:, None]
+    blended(lambda x: calls.append(len(x)) or x, image, shape)
+    assert passes_over(seen, shape) == sum(calls)

@@ -77,6 +77,14 @@ def write_itk(transform: Writable, scratch: Path, fixed: Geometry | None) -> Non
         raise OutputError(f"a transform is written as {known}, not as {ending or 'a name without ending'}; try .h5")
 
 
+def mapped_by_library(path: Path, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (N, 3), LPS mm, through a transform file as SimpleITK reads it: what other tools will do with it."""
+    import SimpleITK as sitk
+
+    read = sitk.ReadTransform(str(path))
+    return np.array([read.TransformPoint(point) for point in points.tolist()])
+
+
 def resample_by_library(
     moving: NDArray[Any],
     geometry: Geometry,
