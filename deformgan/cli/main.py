@@ -18,6 +18,7 @@ from deformgan.cli.register import register
 from deformgan.cli.synthesize import synthesize
 from deformgan.cli.train import train
 from deformgan.cli.transform import transform
+from deformgan.cli.view import view
 from deformgan.cli.warp import warp
 from deformgan.errors import DeformganError
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command()(register)
 app.command()(warp)
 app.command()(evaluate)
+app.command()(view)
 app.command()(prepare)
 app.command()(train)
 app.command()(synthesize)

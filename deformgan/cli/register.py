@@ -23,6 +23,8 @@ def register(
     out: Annotated[Path | None, typer.Option(help="Folder of the results.  [default: MOVING_to_FIXED]")] = None,
     fixed_mask: Annotated[str | None, typer.Option(help="Where the fixed image counts (non-zero).")] = None,
     moving_mask: Annotated[str | None, typer.Option(help="Where the moving image counts (non-zero).")] = None,
+    fixed_labels: Annotated[str | None, typer.Option(help="Labels of the fixed image, outlined in the report.")] = None,
+    moving_labels: Annotated[str | None, typer.Option(help="Labels of the moving image, likewise.")] = None,
     affine_only: Annotated[bool, typer.Option("--affine-only", help="Stop after the affine stage.")] = False,
     rigid_only: Annotated[bool, typer.Option("--rigid-only", help="Stop after the rigid stage.")] = False,
     preset: Annotated[str, typer.Option(help="fast, default or accurate.")] = "default",
@@ -85,8 +87,10 @@ def register(
     )
     keep_freed_memory()
     folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
+    from deformgan.io.formats import read_volume
     from deformgan.registration.pipeline import register_files
 
+    labels = [read_volume(path, kind="labels") if path else None for path in (fixed_labels, moving_labels)]
     with show_progress(quiet) as progress, ExitStack() as stack:
         if method == "gan":
             from deformgan.io.pairs import PairFiles
@@ -99,7 +103,7 @@ def register(
         result = register_files(
             fixed, moving, fixed_mask, moving_mask, volume=volume, options=options, progress=progress
         )
-    result.save(folder, overwrite=overwrite)
+    result.save(folder, overwrite=overwrite, fixed_labels=labels[0], moving_labels=labels[1])
     for warning in result.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if not quiet:

@@ -26,7 +26,7 @@ from deformgan.registration.field_of_view import without_missing
 from deformgan.registration.models import AUTO, Model, left_to_refine, load_model, models_named, predict
 from deformgan.registration.options import PRESETS, RegisterOptions
 from deformgan.registration.pose import COARSE_MM, LEAST_SHARE, PoseMeasure, Poses
-from deformgan.registration.progress import Clock, Progress, Show, silent
+from deformgan.registration.progress import Clock, Curve, Progress, Show, silent
 from deformgan.registration.recipe import Recipe
 from deformgan.registration.result import Registration, trusted
 from deformgan.registration.start import find_starts, starts_near_header
@@ -58,7 +58,7 @@ def register(
     0.0
     >>> point_in_mr = result.transform.apply([[0.0, 0.0, -500.0]])       # LPS mm
     """
-    options, clock = options or RegisterOptions(), Clock()
+    options, clock, curve = options or RegisterOptions(), Clock(), Curve(progress)
     preset = PRESETS[options.preset]
     device = _device(options.device)
     use_threads(options.threads)
@@ -71,13 +71,13 @@ def register(
         poses = Poses.between(f, m, preset.samples, options.seed, options.engine)
     stages = {"start": Transform.identity()}
     with clock.stage("start"), threadpool_limits(1, user_api="blas"):  # BLAS threads spin on the kernels' cores
-        progress(Progress("start", f"{COARSE_MM:g} mm", 0, 1, float("nan")))
+        curve(Progress("start", f"{COARSE_MM:g} mm", 0, 1, float("nan")))
         if options.search:
             starts = find_starts(poses, f, m, options.ranges)
         else:
             starts = starts_near_header(poses, f, m, options.seed, options.ranges)
     with clock.stage("affine"), threadpool_limits(1, user_api="blas"):
-        matrix = rigid_then_affine(poses, starts, options.stage, options.ranges, progress)
+        matrix = rigid_then_affine(poses, starts, options.stage, options.ranges, curve)
         stages["rigid" if options.stage == "rigid" else "affine"] = Transform((Affine(matrix),))
     warnings = [note for v in pair for note in v.notes] + _overlap_notes(poses.fine, matrix)
     recipe = None
@@ -87,7 +87,7 @@ def register(
                 f, m = (Appearance.of(v, k, device) for v, k in zip(pair, masks, strict=True))
             f, m = without_missing(f, m, matrix)
             recipe = Recipe.for_pair(f, m, matrix, options.similarity)
-            found, doubts = _deformable(f, m, matrix, recipe, models, poses.fine, options, progress)
+            found, doubts = _deformable(f, m, matrix, recipe, models, poses.fine, options, curve)
             stages |= found
             warnings += doubts
     with clock.stage("judge"):
@@ -97,7 +97,16 @@ def register(
         warped = resample(pair[1], transform, pair[0].geometry, outside=float(pair[1].tensor.min()))
     sources = tuple(str(s) if isinstance(s, str | os.PathLike) else "" for s in (fixed, moving))
     return Registration(
-        *pair, warped, transform, verdict, recipe, options, clock.seconds, tuple(warnings), (sources[0], sources[1])
+        *pair,
+        warped,
+        transform,
+        verdict,
+        recipe,
+        options,
+        clock.seconds,
+        tuple(warnings),
+        (sources[0], sources[1]),
+        curve.losses,
     )
 
 

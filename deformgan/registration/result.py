@@ -22,6 +22,8 @@ from deformgan.spatial.transform import Transform
 if TYPE_CHECKING:
     import os
 
+    from deformgan.report import Page
+
 CHECKED_POINTS = 20_000  # voxels at which the inverse is checked
 
 
@@ -44,7 +46,8 @@ class Registration:
 
     warped: moving on the fixed image's grid.  transform: fixed point -> moving point, LPS mm.  recipe: of the
     deformable stage, None where it did not run.  seconds: by stage.  notes: what was repaired in the input or looked
-    odd.  sources: the files of fixed and moving, empty where they came from memory.
+    odd.  sources: the files of fixed and moving, empty where they came from memory.  losses: of every iteration, by
+    stage and level.
     """
 
     fixed: Volume
@@ -57,6 +60,7 @@ class Registration:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sources: tuple[str, str] = ("", "")
+    losses: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
     @property
     def inverse(self) -> Transform:
@@ -107,14 +111,31 @@ class Registration:
             },
         }
 
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        fixed_labels: Volume | None = None,
+        moving_labels: Volume | None = None,
+    ) -> None:
         """Write warped.nii.gz, transform.h5, inverse.h5, result.json and report.html into `folder`, all or none.
 
-        Raises OutputError where the folder holds results already (unless `overwrite`) or cannot be written.
+        The report draws the outlines of the labels, where given.  Raises OutputError where the folder holds results
+        already (unless `overwrite`) or cannot be written.
         """
         from deformgan.registration.outputs import save_registration
 
-        save_registration(self, folder, overwrite=overwrite)
+        save_registration(self, folder, overwrite=overwrite, labels=(fixed_labels, moving_labels))
+
+    def show(
+        self, *, fixed_labels: Volume | None = None, moving_labels: Volume | None = None, height: int = 900
+    ) -> Page:
+        """The report as the value of a notebook's cell, `height` pixels high."""
+        from deformgan.registration.outputs import report_of
+        from deformgan.report import Page
+
+        return Page(report_of(self, labels=(fixed_labels, moving_labels)), height)
 
     def _regularity(self) -> dict[str, float]:
         if self.jacobian is None:

@@ -13,8 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deformgan.io.whole_file import whole_file
+from deformgan.report.curves import Part, stretches
+from deformgan.report.judgement import verdicts
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from deformgan.io.geometry import Geometry
     from deformgan.report.figures import Row
 
@@ -38,15 +42,51 @@ def write_report(
     displacement: NDArray[np.float32] | None,
     jacobian: NDArray[np.float32] | None,
     result: Mapping[str, Any],
+    more: Mapping[str, NDArray[np.float32]] | None = None,
+    labels: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
-    """Write report.html: views before and after, deformation, metrics, settings, times, versions, hashes.
+    """Write report.html, the text of `report_page`; takes the same.
+
+    Raises InputError for an array on another grid, OutputError where the page cannot be written; it appears whole or
+    not at all.
+    """
+    text = report_page(
+        fixed=fixed,
+        moving_start=moving_start,
+        warped=warped,
+        geometry=geometry,
+        displacement=displacement,
+        jacobian=jacobian,
+        result=result,
+        more=more,
+        labels=labels,
+    )
+    with whole_file(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def report_page(
+    *,
+    fixed: NDArray[np.float32],
+    moving_start: NDArray[np.float32],
+    warped: NDArray[np.float32],
+    geometry: Geometry,
+    displacement: NDArray[np.float32] | None,
+    jacobian: NDArray[np.float32] | None,
+    result: Mapping[str, Any],
+    more: Mapping[str, NDArray[np.float32]] | None = None,
+    labels: Mapping[str, NDArray[Any]] | None = None,
+) -> str:
+    """The report: a viewer, views before and after, deformation, metrics, settings, times, versions, hashes.
 
     fixed, moving_start (moving at the start pose) and warped: (Z, Y, X) on `geometry`.  displacement: (Z, Y, X, 3) mm,
     LPS x y z, the deformable part alone.  jacobian: (Z, Y, X), its determinant.  Either may be None.  result: as in
-    result.json; whatever is missing there is left out.  Raises InputError for an array on another grid, OutputError
-    where the page cannot be written; it appears whole or not at all.
+    result.json; whatever is missing there is left out.  more: further images on `geometry` for the viewer, by name.
+    labels: whole numbers on `geometry`, whose outlines it draws, by name.  Raises InputError for an array on another
+    grid.
     """
     from deformgan.report.figures import displacement_row, image_rows, jacobian_row, scene
+    from deformgan.report.viewer import Shown, viewer
 
     view = scene(fixed, moving_start, warped, geometry)
     rows = image_rows(view)
@@ -54,12 +94,13 @@ def write_report(
         rows.append(displacement_row(view, displacement))
     if jacobian is not None:
         rows.append(jacobian_row(view, jacobian))
-    with whole_file(path) as scratch:
-        scratch.write_text(page(rows, geometry, result), encoding="utf-8")
+    images = {"fixed": fixed, "moving, warped": warped, **(more or {}), "moving, start pose": moving_start}
+    shown = Shown(images, displacement, jacobian, labels or {})
+    return page(rows, geometry, result, viewer(shown, geometry))
 
 
-def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any]) -> str:
-    """The page's text; every word of `result` is escaped."""
+def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any], viewer: Markup | str = "") -> str:
+    """The page's text; every word of `result` is escaped.  viewer: a fragment that goes before the rows."""
     from jinja2 import Environment, StrictUndefined
 
     template = resources.files("deformgan.report").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -71,6 +112,9 @@ def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any]) -> str:
         warnings=[str(warning) for warning in _sequence(result.get("warnings"))],
         tiles=_tiles(result),
         metrics=_metrics(result),
+        verdicts=verdicts(result),
+        curves=stretches(_curves(result), across="iteration", up="loss"),
+        viewer=viewer,
         rows=rows,
         inputs=inputs,
         grid=_grid(geometry),
@@ -146,6 +190,16 @@ def _metrics(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Inverse error, largest", inverse.get("max"), " mm", "The worst of the points looked at."),
     )
     return table + [(label, number(v) + unit, words) for label, v, unit, words in known if v is not None]
+
+
+def _curves(result: Mapping[str, Any]) -> list[Part]:
+    """The loss by iteration, a part for each stage and level."""
+    known = [entry for entry in _sequence(result.get("curve")) if isinstance(entry, Mapping)]
+    parts = []
+    for entry in known:
+        values = tuple(float(v) for v in _sequence(entry.get("loss")) if number(v) != NONE)
+        parts.append(Part(f"{entry.get('stage', '')} {entry.get('level', '')}".strip(), values))
+    return parts
 
 
 def _scores(result: Mapping[str, Any]) -> list[tuple[str, Any]]:

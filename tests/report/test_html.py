@@ -29,6 +29,12 @@ RESULT = {
 }
 
 
+@pytest.fixture(autouse=True)
+def still_pictures_only(monkeypatch):
+    """As where NiiVue is not installed; test_viewer.py has the viewer."""
+    monkeypatch.setattr("deformgan.report.viewer.installed_niivue", lambda: None)
+
+
 class Page(HTMLParser):
     """Tags with their attributes, and the visible text."""
 
@@ -67,11 +73,13 @@ def test_the_page_asks_nothing_of_the_network(tmp_path):
     text = written(tmp_path, RESULT, displacement=u, jacobian=IMAGE + 0.5)
     without_pictures = re.sub(r"data:image/jpeg;base64,[A-Za-z0-9+/=]+", "data:", text)
     page = Page(text)
-    assert "http" not in without_pictures and "//" not in without_pictures
+    assert "http:" not in without_pictures and "https" not in without_pictures and "//" not in without_pictures
     assert "url(" not in without_pictures and "@import" not in without_pictures
     assert not {"script", "link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
     places = [attrs[key] for _, attrs in page.tags for key in ("src", "href", "srcset", "data") if key in attrs]
     assert len(places) == 9 and all(place.startswith("data:image/jpeg;base64,") for place in places)
+    policy = next(attrs["content"] for _, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy and not re.search(r"https?:|\*|'self'", policy)
 
 
 def test_what_the_result_says_is_on_the_page(tmp_path):
