@@ -7,9 +7,7 @@ one side of the split; by default every fixed image is a subject) and split (tra
 
 from __future__ import annotations
 
-import csv
 import difflib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any
 
 from deformgan.errors import InputError
 from deformgan.io.formats import source_exists
+from deformgan.io.tables import parsed_json, read_table, read_text
 
 FILES = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
 SPLITS = ("train", "validation")
@@ -59,12 +58,8 @@ def table_rows(
     files: the columns that name files, made absolute; they must be there.  Raises InputError.
     """
     place = Path(path)
-    try:
-        text = place.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     json_ = place.suffix.lower() == ".json"
-    rows = _from_json(place, text, columns) if json_ else list(csv.DictReader(text.splitlines()))
+    rows: Sequence[Mapping[str, Any]] = _from_json(place, columns) if json_ else read_table(place)
     if not rows:
         example = ",".join(columns[:2])
         raise InputError(f"{place}: no pairs or images; expected a header line such as '{example}' and a line for each")
@@ -75,11 +70,8 @@ def table_rows(
     ]
 
 
-def _from_json(place: Path, text: str, columns: Sequence[str]) -> list[Mapping[str, Any]]:
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{place}:{error.lineno}: not JSON: {error.msg}") from error
+def _from_json(place: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
+    rows = parsed_json(read_text(place), place)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{place}: expected a list of objects with the keys {', '.join(columns)}")
     return rows
@@ -96,7 +88,8 @@ def _values(
     values = {name: str(row.get(name) or "").strip() for name in columns}
     for name in files:
         if values[name]:
-            values[name] = str((place.resolve().parent / values[name]).resolve())
-            if not source_exists(values[name]):
-                raise InputError(f"{where}: {name}: no such file: {values[name]}")
+            file = place.resolve().parent / values[name]
+            if not source_exists(str(file)):
+                raise InputError(f"{where}: {name}: no such file: {file}")
+            values[name] = str(file.resolve())
     return values

@@ -24,6 +24,7 @@ FIELD_NODES = 50_000  # of the displacement that is drawn as a grid
 FIELD_MM = 0.01  # step of its components
 _EFFORT = 5  # of gzip; more takes longer and saves two per cent
 _FOLDED_SHARE = 0.02  # of a coarser voxel that is turned inside out, for it to show as folded
+_FEW = 500_000  # voxels of an image that are all looked at for its range
 _EMBRACING = 0.5  # share of the usual range that rare values may add to it
 
 
@@ -120,7 +121,8 @@ def image_block(image: NDArray[np.float32], own: NDArray[Any]) -> Block:
     The range is that of all but two voxels in ten thousand, widened to all where that costs little; what lies beyond is
     said to be at or beyond the end.
     """
-    low, high = (float(v) for v in np.percentile(image[::2, ::2, ::2], (0.01, 99.99)))
+    sample = image if image.size < _FEW else image[::2, ::2, ::2]
+    low, high = (float(v) for v in np.percentile(sample, (0.01, 99.99)))
     least, most, reach = float(image.min()), float(image.max()), _EMBRACING * (high - low)
     low = least if low - least <= reach else low
     high = most if most - high <= reach else high

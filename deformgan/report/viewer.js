@@ -29,7 +29,7 @@ const FIXED_TINT = "#62b8ff", MOVING_TINT = "#ffa94d", LETTER = "#c3ccd6", CROSS
 const MARGIN = 24, GAP = 10, NAME = 22; // CSS pixels around a view for its letters, between views, above a row
 
 const state = {
-  at: about.centre.slice(), plane: "axial", planes: "all", mode: "side", other: imageKeys[1] || imageKeys[0],
+  at: about.centre.slice(), plane: "axial", planes: "all", mode: "side", one: imageKeys[0], other: imageKeys[1],
   zoom: 1, anchor: about.centre.slice(), second: false, still: matchMedia("(prefers-reduced-motion: reduce)").matches,
   values: { swipe: 50, blink: 40, checker: 35, overlay: 50 },
 };
@@ -204,10 +204,10 @@ function later() {
 function draw() {
   layout = arranged();
   const { width, height, rows, dpr } = layout;
-  const fixed = layer(imageKeys[0]), other = layer(state.other);
+  const one = layer(state.one), other = layer(state.other);
   const jacobian = on("jacobian") ? layer("jacobian") : null;
-  if (!fixed || !other) return;
-  const [a, b] = [refreshed(fixed), refreshed(other)];
+  if (!one || !other) return;
+  const [a, b] = [refreshed(one), refreshed(other)];
   const map = jacobian ? refreshed(jacobian) : null;
   if (screen.width !== width || screen.height !== rows * height) {
     screen.width = width;
@@ -217,7 +217,7 @@ function draw() {
   paper.setTransform(1, 0, 0, 1, 0, 0);
   paper.fillStyle = "#000";
   paper.fillRect(0, 0, screen.width, screen.height);
-  const names = [blocks[imageKeys[0]].name, blocks[state.other].name];
+  const names = [blocks[state.one].name, blocks[state.other].name];
   for (let row = 0; row < rows; row++) {
     paper.setTransform(1, 0, 0, 1, 0, row * height);
     laid(a, b, row);
@@ -229,7 +229,7 @@ function draw() {
   if (!document.documentElement.dataset.viewer) finished();
 }
 
-function laid(a, b, row) { // one row: the fixed image a and the other b, in the present mode
+function laid(a, b, row) { // one row: the two images, in the present mode
   const value = state.values[state.mode];
   if (state.mode === "side") return over(row === 0 ? a : b);
   if (state.mode === "blink") return over(state.second ? b : a);
@@ -283,13 +283,13 @@ function tinted(picture, colour) {
   return scratch;
 }
 
-function caption([fixed, other]) {
+function caption([one, other]) {
   return {
-    side: `Above: ${fixed}. Below: ${other}.`,
-    swipe: `Left of the line: ${fixed}. Right of it: ${other}.`,
-    blink: `Now: ${state.second ? other : fixed}${state.still ? " (stopped; space turns)" : ""}.`,
-    checker: `Grey tiles: ${fixed}. Tinted tiles: ${other}.`,
-    overlay: `Blue: ${fixed}. Orange: ${other}. Where both are bright: nearly white.`,
+    side: `Above: ${one}. Below: ${other}.`,
+    swipe: `Left of the line: ${one}. Right of it: ${other}.`,
+    blink: `Now: ${state.second ? other : one}${state.still ? " (stopped; space turns)" : ""}.`,
+    checker: `Grey tiles: ${one}. Tinted tiles: ${other}.`,
+    overlay: `Blue: ${one}. Orange: ${other}. Where both are bright: nearly white.`,
   }[state.mode];
 }
 
@@ -546,6 +546,7 @@ function moved(axis, by) {
 }
 
 const view = () => PLANES[state.plane];
+const next = (list, item) => list[(list.indexOf(item) + 1) % list.length];
 const KEYS = {
   ArrowLeft: () => moved(view().across, 1), ArrowRight: () => moved(view().across, -1),
   ArrowUp: () => moved(view().up, 1), ArrowDown: () => moved(view().up, -1),
@@ -553,7 +554,7 @@ const KEYS = {
   s: () => setMode("side"), w: () => setMode("swipe"), b: () => setMode("blink"), c: () => setMode("checker"),
   o: () => setMode("overlay"), "[": () => setSlider(state.values[state.mode] - 5),
   "]": () => setSlider(state.values[state.mode] + 5),
-  m: () => select("other", imageKeys[1 + ((imageKeys.indexOf(state.other)) % (imageKeys.length - 1))]),
+  m: () => select("other", next(imageKeys.filter((key) => key === state.other || key !== state.one), state.other)),
   1: () => select("planes", "axial"), 2: () => select("planes", "coronal"), 3: () => select("planes", "sagittal"),
   4: () => select("planes", "all"), g: () => toggle("grid"), j: () => toggle("jacobian"), l: () => toggle("labels"),
   x: () => toggle("cross"), "+": () => setZoom(state.zoom * 1.25), "=": () => setZoom(state.zoom * 1.25),
@@ -597,7 +598,7 @@ function wired() {
   }, { passive: false });
   byId("modes").addEventListener("click", (event) => { if (event.target.dataset.mode) setMode(event.target.dataset.mode); });
   byId("slider").addEventListener("input", (event) => setSlider(Number(event.target.value)));
-  for (const id of ["other", "planes"]) byId(id).addEventListener("change", (event) => select(id, event.target.value));
+  for (const id of ["one", "other", "planes"]) byId(id).addEventListener("change", (event) => select(id, event.target.value));
   for (const id of ["grid", "jacobian", "labels", "cross"]) byId(id)?.addEventListener("change", shownBars);
   byId("closer").addEventListener("click", KEYS["+"]);
   byId("farther").addEventListener("click", KEYS["-"]);
@@ -633,7 +634,7 @@ async function start() {
   if (!document.createElement("canvas").getContext("webgl2")) return still("the browser has no WebGL 2");
   if (!window.DecompressionStream) return still("the browser is too old: it has no DecompressionStream");
   section.hidden = false;
-  const first = [imageKeys[0], state.other].map(array);
+  const first = [state.one, state.other].map(array);
   const module = URL.createObjectURL(new Blob([await unpacked("niivue")], { type: "text/javascript" }));
   Niivue = (await import(module)).Niivue;
   URL.revokeObjectURL(module);

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from deformgan.report.packed import (
     sizes_of,
 )
 from deformgan.report.ramps import Bar, displacement_bar
+from deformgan.report.template import filled, text_of
 
 if TYPE_CHECKING:
     from deformgan.io.geometry import Geometry
@@ -86,8 +86,6 @@ def _blocks(shown: Shown, grid: ViewGrid) -> tuple[dict[str, Block], dict[str, B
 
 
 def _fragment(shown: Shown, grid: ViewGrid, blocks: dict[str, Block], bars: dict[str, Bar], bundle: Bundle) -> Markup:
-    from jinja2 import Environment, StrictUndefined
-
     names = {f"image-{k}": name for k, name in enumerate(shown.images)}
     names |= {f"labels-{k}": name for k, name in enumerate(shown.labels)}
     about: dict[str, Any] = {
@@ -97,21 +95,23 @@ def _fragment(shown: Shown, grid: ViewGrid, blocks: dict[str, Block], bars: dict
     }
     if "field" in bars:
         about["blocks"]["field"] |= {"high": bars["field"].high, "stops": bars["field"].stops}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return Markup(
-        environment.from_string(_file("viewer.html.j2")).render(
-            style=Markup(_file("viewer.css")),
-            script=Markup(_file("viewer.js")),
-            about=script_json(about),
-            texts=blocks,
-            niivue=Markup(base64.b64encode(bundle.packed).decode("ascii")),
-            bundle=bundle.name,
-            images=[(key, names[key]) for key in blocks if key.startswith("image-")],
-            steps=[(names[key], f"{blocks[key].about['step']:.3g}") for key in blocks if key.startswith("image-")],
-            labels=bool(shown.labels),
-            bars=bars,
-            resolution=_resolution(grid),
-        )
+    pictured = [
+        (key, names[key], f"{block.about['step']:.3g}") for key, block in blocks.items() if "window" in block.about
+    ]
+    return filled(
+        "viewer.html.j2",
+        {
+            "style": text_of("viewer.css"),
+            "script": text_of("viewer.js"),
+            "about": script_json(about),
+            "texts": blocks,
+            "niivue": Markup(base64.b64encode(bundle.packed).decode("ascii")),
+            "bundle": bundle.name,
+            "images": pictured,
+            "labels": bool(shown.labels),
+            "bars": bars,
+            "resolution": _resolution(grid),
+        },
     )
 
 
@@ -139,7 +139,3 @@ def _resolution(grid: ViewGrid) -> str:
     if grid.coarse is grid.own:
         return f"Shown at full resolution, {own} mm."
     return f"Shown at {coarse} mm to keep this page small and quick; the image itself has {own} mm."
-
-
-def _file(name: str) -> str:
-    return resources.files("deformgan.report").joinpath(name).read_text(encoding="utf-8")

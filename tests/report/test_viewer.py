@@ -20,7 +20,7 @@ from deformgan.errors import InputError
 from deformgan.io.geometry import Geometry
 from deformgan.io.volume import Volume
 from deformgan.registration.options import RegisterOptions
-from deformgan.report import Page, niivue, report_page, write_report
+from deformgan.report import Page, niivue, report_page
 from deformgan.report.packed import ViewGrid, image_block
 
 DATA = Path(__file__).parents[2] / "data" / "sts"
@@ -187,7 +187,7 @@ def shown(opened, folder, grid, fixed, warped):
     """The page of a planted pair, without the crosshair, its keys listening."""
     path = folder / "report.html"
     arrays = {"fixed": fixed, "moving_start": warped, "warped": warped}
-    write_report(path, **arrays, geometry=grid, displacement=None, jacobian=None, result={})
+    path.write_text(report_page(**arrays, geometry=grid, displacement=None, jacobian=None, result={}))
     page = opened(path)
     page.locator("#screen").focus()
     page.keyboard.press("x")
@@ -275,7 +275,8 @@ def test_names_cannot_break_out_of_the_data(opened, tmp_path):
     arrays = {"fixed": image, "moving_start": image, "warped": image, "displacement": None, "jacobian": None}
     result = {"fixed": EVIL, "moving": {"path": EVIL}}
     path = tmp_path / "report.html"
-    write_report(path, **arrays, geometry=grid, result=result, more={EVIL: image}, labels={EVIL: image > 500})
+    more, labels = {EVIL: image}, {EVIL: image > 500}
+    path.write_text(report_page(**arrays, geometry=grid, result=result, more=more, labels=labels))
     page = opened(path)
     settle(page)
     assert page.evaluate("() => window.broken === undefined")
@@ -297,15 +298,14 @@ def test_a_page_in_a_notebook_is_the_same(chromium):
     notebook.close()
 
 
-def test_without_niivue_there_are_still_pictures_only(monkeypatch, tmp_path):
+def test_without_niivue_there_are_still_pictures_only(monkeypatch):
     grid = Geometry((20, 20, 20))
     image = blob(grid)
     niivue.installed_niivue.cache_clear()
     monkeypatch.setattr(niivue, "PACKAGE", "no-such-package")
-    write_report(tmp_path / "report.html", fixed=image, moving_start=image, warped=image, geometry=grid,
-                 displacement=None, jacobian=None, result={})  # fmt: skip
+    arrays = {"fixed": image, "moving_start": image, "warped": image, "displacement": None, "jacobian": None}
+    text = report_page(**arrays, geometry=grid, result={})
     niivue.installed_niivue.cache_clear()
-    text = (tmp_path / "report.html").read_text()
     assert "<script" not in text and text.count("<img") == 7
 
 
@@ -355,8 +355,8 @@ def test_a_pair_of_256_x_256_x_180_stays_under_15_megabytes_and_opens(opened, tm
     noise = np.random.default_rng(0).normal(0, 60, grid.shape).astype(np.float32)
     fixed, warped = blob(grid) + noise, blob(grid, (0.45, 0.5, 0.5)) + noise[::-1]
     path = tmp_path / "report.html"
-    write_report(path, fixed=fixed, moving_start=warped, warped=warped, geometry=grid, displacement=None, jacobian=None,
-                 result={}, more={"moving, affine only": fixed})  # fmt: skip
+    arrays = {"fixed": fixed, "moving_start": warped, "warped": warped, "displacement": None, "jacobian": None}
+    path.write_text(report_page(**arrays, geometry=grid, result={}, more={"moving, affine only": fixed}))
     assert path.stat().st_size < 15e6
     page = opened(path)
     record_property("opening_ms", page.get_attribute("html", "data-opening-ms"))
