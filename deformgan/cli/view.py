@@ -1,4 +1,4 @@
-"""`deformgan view`: open the report of a registration, or the page of a training run, in the browser."""
+"""`deformgan view`: open the page of a registration, a training run or a study in the browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from deformgan.errors import InputError
 
 ADDRESS = "127.0.0.1"
-PAGES = ("report.html", "run.html")
+PAGES = ("report.html", "study.html")
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; 0 takes a free one.")]
 
 
@@ -48,7 +48,7 @@ def view(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the browser.")] = True,
     port: Port = 0,
 ) -> None:
-    """Show the report of DIR in the browser, from this machine alone (127.0.0.1), until Ctrl-C.
+    """Show the page of DIR in the browser, from this machine alone (127.0.0.1), until Ctrl-C.
 
     Example: deformgan view result
     """
@@ -66,7 +66,7 @@ def page_in(folder: Path) -> Path:
         return folder.resolve()
     found = [folder / name for name in PAGES if (folder / name).is_file()]
     if not found:
-        raise InputError(f"{folder}: holds no {' or '.join(PAGES)}; give a folder that register or train wrote")
+        raise InputError(f"{folder}: holds no {' or '.join(PAGES)}; give a folder that register, train or study wrote")
     return found[0].resolve()
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -135,7 +135,7 @@ def described(registration: Registration, *, dicom_paths: bool = False) -> dict[
         "options": asdict(registration.options),
         "seed": registration.options.seed,
         "warnings": warnings,
-        "versions": {"deformgan": __version__, "python": platform.python_version(), **_versions()},
+        "versions": {"deformgan": __version__, "python": platform.python_version(), **versions_of(_LIBRARIES)},
     }
 
 
@@ -153,9 +153,10 @@ def _hash(source: str) -> str | None:
         return None
 
 
-def _versions() -> dict[str, str]:
+def versions_of(libraries: Sequence[str]) -> dict[str, str]:
+    """Of those that are installed."""
     found = {}
-    for name in _LIBRARIES:
+    for name in libraries:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

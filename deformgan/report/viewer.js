@@ -406,30 +406,48 @@ function outlines(tile, key, rank) { // between voxels of different labels, alon
   const data = arrays[key];
   if (!data) { array(key).then(later); return; }
   const { across, up, through } = PLANES[tile.name], stride = [1, size[0], size[0] * size[1]];
-  const base = state.at[through] * stride[through], paths = new Map();
-  const edge = (label, h0, v0, h1, v1) => {
+  const base = state.at[through] * stride[through], wide = size[across] + 1, met = new Map();
+  const edge = (label, from, to) => { // corners of voxels, numbered
     if (!label) return;
-    if (!paths.has(label)) paths.set(label, new Path2D());
-    const path = paths.get(label);
-    path.moveTo(toX(tile, h0 / size[across]), toY(tile, v0 / size[up]));
-    path.lineTo(toX(tile, h1 / size[across]), toY(tile, v1 / size[up]));
+    if (!met.has(label)) met.set(label, new Map());
+    const corners = met.get(label);
+    for (const [p, q] of [[from, to], [to, from]]) corners.has(p) ? corners.get(p).push(q) : corners.set(p, [q]);
   };
   for (let v = 0; v < size[up]; v++) {
     for (let h = 0; h < size[across]; h++) {
-      const place = base + h * stride[across] + v * stride[up], here = data[place];
+      const place = base + h * stride[across] + v * stride[up], here = data[place], corner = h + 1 + wide * (v + 1);
       const right = h + 1 < size[across] ? data[place + stride[across]] : 0;
       const above = v + 1 < size[up] ? data[place + stride[up]] : 0;
-      if (here !== right) { edge(here, h + 1, v, h + 1, v + 1); edge(right, h + 1, v, h + 1, v + 1); }
-      if (here !== above) { edge(here, h, v + 1, h + 1, v + 1); edge(above, h, v + 1, h + 1, v + 1); }
+      if (here !== right) for (const label of [here, right]) edge(label, corner - wide, corner);
+      if (here !== above) for (const label of [here, above]) edge(label, corner - 1, corner);
     }
   }
   paper.lineWidth = 1.6 * layout.dpr;
-  paper.setLineDash(rank ? [5 * layout.dpr, 3 * layout.dpr] : []);
-  for (const [label, path] of paths) {
+  paper.setLineDash(rank ? [5 * layout.dpr, 4 * layout.dpr] : []);
+  for (const [label, corners] of met) {
     paper.strokeStyle = `hsl(${(45 + 137.5 * (blocks[key].values[label] - 1)) % 360} 90% 62%)`;
-    paper.stroke(path);
+    paper.stroke(lines(corners, (c) => [
+      toX(tile, (c % wide) / size[across]), toY(tile, Math.floor(c / wide) / size[up]),
+    ]));
   }
   paper.setLineDash([]);
+}
+
+function lines(corners, place) { // a path along all edges, each once, as long as it goes on: else dashes do not show
+  const path = new Path2D();
+  for (const [start, ends] of corners) {
+    while (ends.length) {
+      let at = start;
+      path.moveTo(...place(at));
+      for (let to = ends.pop(); to !== undefined; to = corners.get(at).pop()) {
+        const back = corners.get(to);
+        back.splice(back.indexOf(at), 1);
+        path.lineTo(...place(to));
+        at = to;
+      }
+    }
+  }
+  return path;
 }
 
 // ---- values under the crosshair
