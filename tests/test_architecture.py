@@ -35,6 +35,8 @@ HOMES = {
     "numba": {"kernels"},
     "matplotlib": {"report"},
     "jinja2": {"report"},
+    "markupsafe": {"report"},
+    "PIL": {"report"},
     "yaml": {"config"},
     "pydantic": {"config"},
     "safetensors": {"io"},

@@ -30,6 +30,7 @@ from deformgan.cli.study import study
 from deformgan.cli.synthesize import synthesize
 from deformgan.cli.train import train
 from deformgan.cli.transform import transform
+from deformgan.cli.view import view
 from deformgan.cli.warp import warp
 from deformgan.errors import DeformganError
 
@@ -51,6 +52,7 @@ ALIGN, JUDGE, TRAIN, USE, ABOUT = "Align", "Look and judge", "Train", "Use a tra
 add(app, register, ALIGN)
 add(app, warp, ALIGN)
 app.add_typer(transform, name="transform", rich_help_panel=ALIGN)
+add(app, view, JUDGE)
 add(app, evaluate, JUDGE)
 add(app, prepare, TRAIN)
 add(app, train, TRAIN)

@@ -45,6 +45,12 @@ def register(
     moving_mask: Annotated[
         str | None, typer.Option(help="Where the moving image counts (non-zero).", rich_help_panel=FILES)
     ] = None,
+    fixed_labels: Annotated[
+        str | None, typer.Option(help="Labels of the fixed image, outlined in the report.", rich_help_panel=FILES)
+    ] = None,
+    moving_labels: Annotated[
+        str | None, typer.Option(help="Labels of the moving image, likewise.", rich_help_panel=FILES)
+    ] = None,
     volume: OneVolume = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results in the folder.", rich_help_panel=FILES)
@@ -174,10 +180,12 @@ def register(
     )
     keep_freed_memory()
     folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
+    from deformgan.io.formats import read_volume
     from deformgan.registration.bridge import check_options
     from deformgan.registration.pipeline import register_files
 
     check_options(options, bridged=bridge is not None)
+    labels = [read_volume(path, kind="labels") if path else None for path in (fixed_labels, moving_labels)]
     masks = fixed_mask, moving_mask
     if dry_run:
         from deformgan.registration.plan import plan_files
@@ -211,7 +219,9 @@ def register(
             options=options,
             progress=progress,
         )
-        save_registration(result, folder, overwrite=overwrite, place=place, dicom_paths=dicom_paths)
+        save_registration(
+            result, folder, overwrite=overwrite, place=place, labels=(labels[0], labels[1]), dicom_paths=dicom_paths
+        )
     for warning in result.warnings:
         typer.echo(f"warning: {printable(warning)}", err=True)
     if result.suspect:

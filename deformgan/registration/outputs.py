@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -20,8 +21,9 @@ from deformgan.errors import InputError, OutputError
 from deformgan.io.formats import file_hash, write_volume
 from deformgan.io.grids import read_grid
 from deformgan.io.recorded import recorded_name, recorded_text
+from deformgan.io.transform_files import Affine
 from deformgan.io.workplace import check_space, uninterrupted, workplace
-from deformgan.report import write_report
+from deformgan.report import report_page
 from deformgan.spatial.resample import resample
 from deformgan.spatial.transform import Transform
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from deformgan.io.volume import Volume
     from deformgan.registration.bridge import Bridge
     from deformgan.registration.result import Registration
 
@@ -36,6 +39,8 @@ WARPED, TRANSFORM, INVERSE, RESULT, REPORT = "warped.nii.gz", "transform.h5", "i
 FILES = (WARPED, TRANSFORM, INVERSE, RESULT, REPORT)
 BYTES_PER_VOXEL = 12  # of the fixed image, at most: the warped image, and two fields on a coarser lattice
 REPORT_BYTES = 32 << 20
+Labels = tuple["Volume | None", "Volume | None"]
+NO_LABELS: Labels = (None, None)
 _LIBRARIES = ("torch", "numpy", "numba", "scipy", "nibabel", "SimpleITK", "h5py")
 
 
@@ -65,11 +70,13 @@ def save_registration(
     *,
     overwrite: bool = False,
     place: Path | None = None,
+    labels: Labels = NO_LABELS,
     dicom_paths: bool = False,
 ) -> None:
     """Write FILES into `folder`; they appear together once all are complete.  Raises OutputError.
 
-    place: the folder's workplace, where the caller holds it already.  dicom_paths: see `Registration.save`.
+    place: the folder's workplace, where the caller holds it already.  labels: of the fixed and the moving image, for
+    the report's outlines; either may be None.  dicom_paths: see `Registration.save`.
     """
     target = check_output(folder, overwrite=overwrite)
     try:
@@ -78,7 +85,7 @@ def save_registration(
             check_room(place, registration.fixed)
             made = place / "result"
             made.mkdir()
-            _write_all(registration, made, dicom_paths)
+            _write_all(registration, made, labels, dicom_paths)
             _put(made, target)
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
@@ -95,7 +102,7 @@ def _put(made: Path, target: Path) -> None:
             os.replace(made / name, target / name)
 
 
-def _write_all(registration: Registration, folder: Path, dicom_paths: bool) -> None:
+def _write_all(registration: Registration, folder: Path, labels: Labels, dicom_paths: bool) -> None:
     begin = time.perf_counter()
     with ThreadPoolExecutor(2) as beside:  # packing the image takes as long as drawing the report
         beside.submit(import_module, "deformgan.report.figures")  # brings matplotlib, which takes its time
@@ -104,7 +111,7 @@ def _write_all(registration: Registration, folder: Path, dicom_paths: bool) -> N
         registration.inverse.save(folder / INVERSE)
         result = described(registration, dicom_paths=dicom_paths)
         result["timings_s"]["write"] = round(time.perf_counter() - begin, 3)
-        _report(registration, folder / REPORT, result)
+        (folder / REPORT).write_text(report_of(registration, result, labels), encoding="utf-8")
         packed.result()
     result["timings_s"]["report"] = round(time.perf_counter() - begin - result["timings_s"]["write"], 3)
     (folder / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -123,11 +130,12 @@ def described(registration: Registration, *, dicom_paths: bool = False) -> dict[
         "suspect": registration.suspect,
         "suspect_reasons": list(registration.suspect_reasons),
         **registration.metrics,
+        "curve": [{"stage": s, "level": v, "loss": loss} for (s, v), loss in registration.losses.items()],
         "timings_s": {stage: round(seconds, 3) for stage, seconds in registration.seconds.items()},
         "options": asdict(registration.options),
         "seed": registration.options.seed,
         "warnings": warnings,
-        "versions": {"deformgan": __version__, "python": platform.python_version(), **_versions()},
+        "versions": {"deformgan": __version__, "python": platform.python_version(), **versions_of(_LIBRARIES)},
     }
 
 
@@ -145,9 +153,10 @@ def _hash(source: str) -> str | None:
         return None
 
 
-def _versions() -> dict[str, str]:
+def versions_of(libraries: Sequence[str]) -> dict[str, str]:
+    """Of those that are installed."""
     found = {}
-    for name in _LIBRARIES:
+    for name in libraries:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -155,20 +164,26 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _report(registration: Registration, path: Path, result: dict[str, Any]) -> None:
+def report_of(registration: Registration, result: Mapping[str, Any] | None = None, labels: Labels = NO_LABELS) -> str:
+    """The text of report.html.  result: what result.json holds, where at hand.  labels: as in `save_registration`."""
     grid = registration.fixed.geometry
     outside = float(registration.moving.tensor.min())
-    before = resample(registration.moving, Transform.identity(), grid, outside=outside)
-    write_report(
-        path,
+    maps = {"start": Transform.identity()}
+    rigid = Transform(tuple(p for p in registration.transform.parts if isinstance(p, Affine)))
+    if 0 < len(rigid.parts) < len(registration.transform.parts):
+        maps["affine"] = rigid
+    moving = {k: resample(registration.moving, m, grid, outside=outside).numpy() for k, m in maps.items()}
+    return report_page(
         fixed=registration.fixed.numpy(),
-        moving_start=before.numpy(),
+        moving_start=moving["start"],
         warped=registration.warped.numpy(),
         bridge=_bridge_on_fixed(registration),
         geometry=grid,
         displacement=registration.displacement,
         jacobian=registration.jacobian,
-        result=result,
+        result=described(registration) if result is None else result,
+        more={"moving, affine only": moving["affine"]} if "affine" in moving else None,
+        labels=_on_fixed(registration, labels),
     )
 
 
@@ -179,3 +194,13 @@ def _bridge_on_fixed(registration: Registration) -> NDArray[np.float32] | None:
         return None if bridge is None else bridge.image.numpy()
     outside = float(bridge.image.tensor.min())
     return resample(bridge.image, registration.transform, registration.fixed.geometry, outside=outside).numpy()
+
+
+def _on_fixed(registration: Registration, labels: Labels) -> dict[str, NDArray[Any]]:
+    """The labels on the fixed image's grid, those of the moving image warped, by what they are called in the report."""
+    maps = {"labels of fixed": Transform.identity(), "labels of moving, warped": registration.transform}
+    return {
+        name: resample(part, transform, registration.fixed.geometry, interpolation="nearest").numpy()
+        for (name, transform), part in zip(maps.items(), labels, strict=True)
+        if part is not None
+    }

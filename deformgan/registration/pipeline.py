@@ -28,7 +28,7 @@ from deformgan.registration.models import AUTO, Model, left_to_refine, load_mode
 from deformgan.registration.options import PRESETS, RegisterOptions
 from deformgan.registration.plausible import implausible
 from deformgan.registration.pose import COARSE_MM, FINE_MM, LEAST_SHARE, PoseMeasure, Poses
-from deformgan.registration.progress import Clock, Progress, Show, silent
+from deformgan.registration.progress import Clock, Curve, Progress, Show, silent
 from deformgan.registration.recipe import Recipe
 from deformgan.registration.result import Registration, trusted
 from deformgan.registration.start import find_starts, starts_near_header
@@ -61,7 +61,7 @@ def register(
     0.0
     >>> point_in_mr = result.transform.apply([[0.0, 0.0, -500.0]])       # LPS mm
     """
-    options, clock = options or RegisterOptions(), Clock()
+    options, clock, curve = options or RegisterOptions(), Clock(), Curve(progress)
     preset = PRESETS[options.preset]
     check_options(options, bridged=bridge is not None)
     device = device_of(options.device)
@@ -77,7 +77,7 @@ def register(
         small = f.at(FINE_MM), m.at(FINE_MM)
     stages = {"start": Transform.identity()}
     with clock.stage("start"), threadpool_limits(1, user_api="blas"):  # BLAS threads spin on the kernels' cores
-        progress(Progress("start", f"{COARSE_MM:g} mm", 0, 1, float("nan")))
+        curve(Progress("start", f"{COARSE_MM:g} mm", 0, 1, float("nan")))
         if options.search:
             starts = find_starts(poses, f, m, options.ranges)
         else:
@@ -88,7 +88,7 @@ def register(
             starts,
             options.stage,
             options.ranges,
-            progress,
+            curve,
             believable=lambda m: not implausible(*small, Transform((Affine(m),))),
         )
         stages["rigid" if options.stage == "rigid" else "affine"] = Transform((Affine(matrix),))
@@ -100,7 +100,7 @@ def register(
                 f, m = (Appearance.of(v, k, device) for v, k in zip(pair, masks, strict=True))
             f, m = without_missing(f, m, matrix)
             recipe = Recipe.for_pair(f, m, matrix, options.similarity, bridged=between is not None)
-            found, doubts = _deformable(f, m, matrix, recipe, between, models, poses.fine, options, progress)
+            found, doubts = _deformable(f, m, matrix, recipe, between, models, poses.fine, options, curve)
             stages |= found
             warnings += doubts
     with clock.stage("judge"):
@@ -122,6 +122,7 @@ def register(
         (sources[0], sources[1]),
         between,
         tuple(faults),
+        curve.losses,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,3 +39,16 @@ class Clock:
         begin = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+
+@dataclass
+class Curve:
+    """Passes on what it is shown, and keeps the loss of every iteration by (stage, level), in their order."""
+
+    show: Show
+    losses: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+
+    def __call__(self, step: Progress) -> None:
+        if step.total > 1 and math.isfinite(step.loss):
+            self.losses.setdefault((step.stage, step.level), []).append(float(f"{step.loss:.6g}"))
+        self.show(step)

@@ -24,6 +24,8 @@ from deformgan.spatial.transform import Transform
 if TYPE_CHECKING:
     import os
 
+    from deformgan.report import Page
+
 CHECKED_POINTS = 20_000  # voxels at which the inverse is checked
 
 
@@ -47,7 +49,7 @@ class Registration:
     warped: moving on the fixed image's grid.  transform: fixed point -> moving point, LPS mm.  recipe: of the
     deformable stage, None where it did not run.  seconds: by stage.  notes: what was repaired in the input or looked
     odd.  sources: the files of fixed and moving, empty where they came from memory.  bridge: the CT made of the MR.
-    faults: what in the images speaks against the result.
+    faults: what in the images speaks against the result.  losses: of every iteration, by stage and level.
     """
 
     fixed: Volume
@@ -62,6 +64,7 @@ class Registration:
     sources: tuple[str, str] = ("", "")
     bridge: Bridge | None = None
     faults: tuple[str, ...] = ()
+    losses: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
     @property
     def inverse(self) -> Transform:
@@ -123,15 +126,34 @@ class Registration:
             },
         }
 
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False, dicom_paths: bool = False) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        fixed_labels: Volume | None = None,
+        moving_labels: Volume | None = None,
+        dicom_paths: bool = False,
+    ) -> None:
         """Write warped.nii.gz, transform.h5, inverse.h5, result.json and report.html into `folder`, all or none.
 
-        dicom_paths: name the folders of DICOM input in result.json and report.html; they may hold a patient's name.
-        Raises OutputError where the folder holds results already (unless `overwrite`) or cannot be written.
+        The report draws the outlines of the labels, where given.  dicom_paths: name the folders of DICOM input in
+        result.json and report.html; they may hold a patient's name.  Raises OutputError where the folder holds results
+        already (unless `overwrite`) or cannot be written.
         """
         from deformgan.registration.outputs import save_registration
 
-        save_registration(self, folder, overwrite=overwrite, dicom_paths=dicom_paths)
+        labels = fixed_labels, moving_labels
+        save_registration(self, folder, overwrite=overwrite, labels=labels, dicom_paths=dicom_paths)
+
+    def show(
+        self, *, fixed_labels: Volume | None = None, moving_labels: Volume | None = None, height: int = 900
+    ) -> Page:
+        """The report as the value of a notebook's cell, `height` pixels high."""
+        from deformgan.registration.outputs import report_of
+        from deformgan.report import Page
+
+        return Page(report_of(self, labels=(fixed_labels, moving_labels)), height)
 
     def _regularity(self) -> dict[str, float]:
         if self.jacobian is None:

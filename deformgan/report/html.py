@@ -6,20 +6,22 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deformgan.io.whole_file import whole_file
+from deformgan.report.curves import Part, stretches
+from deformgan.report.judgement import Verdict, verdicts
+from deformgan.report.template import filled, text_of
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from deformgan.io.geometry import Geometry
     from deformgan.report.figures import Row
 
 NONE = "\N{EM DASH}"  # stands where a number is missing or not finite
-INVERSE_GOOD_MM = 0.1
 BRIDGE_AT = 3  # row: after fixed and moving, before and after
 _KEPT = {
     "start": "the start pose",
@@ -29,8 +31,7 @@ _KEPT = {
 }
 
 
-def write_report(
-    path: str | os.PathLike[str],
+def report_page(
     *,
     fixed: NDArray[np.float32],
     moving_start: NDArray[np.float32],
@@ -40,16 +41,19 @@ def write_report(
     jacobian: NDArray[np.float32] | None,
     result: Mapping[str, Any],
     bridge: NDArray[np.float32] | None = None,
-) -> None:
-    """Write report.html: views before and after, deformation, metrics, settings, times, versions, hashes.
+    more: Mapping[str, NDArray[np.float32]] | None = None,
+    labels: Mapping[str, NDArray[Any]] | None = None,
+) -> str:
+    """The text of report.html: a viewer, views before and after, metrics, settings, times, versions, hashes.
 
     fixed, moving_start (moving at the start pose) and warped: (Z, Y, X) on `geometry`.  displacement: (Z, Y, X, 3) mm,
     LPS x y z, the deformable part alone.  jacobian: (Z, Y, X), its determinant.  result: as in result.json; whatever is
     missing there is left out.  bridge: (Z, Y, X), the CT made of the MR, moved as that is.  Each of these three may be
-    None.  Raises InputError for an array on another grid, OutputError where the page cannot be written; it appears
-    whole or not at all.
+    None.  more: further images on `geometry` for the viewer, by name.  labels: whole numbers on `geometry`, whose
+    outlines it draws, by name.  Raises InputError for an array on another grid.
     """
     from deformgan.report.figures import bridge_row, displacement_row, image_rows, jacobian_row, scene
+    from deformgan.report.viewer import Shown, viewer
 
     view = scene(fixed, moving_start, warped, geometry)
     rows = image_rows(view)
@@ -59,32 +63,38 @@ def write_report(
         rows.append(displacement_row(view, displacement))
     if jacobian is not None:
         rows.append(jacobian_row(view, jacobian))
-    with whole_file(path) as scratch:
-        text = page(rows, geometry, result)
-        scratch.write_text(text, encoding="utf-8", errors="backslashreplace")  # not every file name is Unicode
+    images = {"fixed": fixed, "moving, warped": warped, **(more or {}), "moving, start pose": moving_start}
+    if bridge is not None:
+        images["bridge, the CT made of the MR"] = bridge
+    shown = Shown(images, displacement, jacobian, labels or {})
+    text = page(rows, geometry, result, viewer(shown, geometry))
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # not every file name is Unicode
 
 
-def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any]) -> str:
-    """The page's text; every word of `result` is escaped."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = resources.files("deformgan.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any], viewer: Markup | str = "") -> str:
+    """The page's text; every word of `result` is escaped.  viewer: a fragment that goes before the rows."""
     roles = ("fixed", "moving", "bridge") if "bridge" in result else ("fixed", "moving")
     inputs = [_input(name, result.get(name)) for name in roles]
-    return environment.from_string(template).render(
-        names=[entry["name"] for entry in inputs],
-        kept=_KEPT.get(str(result.get("kept")), str(result.get("kept") or "")),
-        reasons=[str(reason) for reason in _sequence(result.get("suspect_reasons"))],
-        warnings=[str(warning) for warning in _sequence(result.get("warnings"))],
-        tiles=_tiles(result),
-        metrics=_metrics(result),
-        rows=rows,
-        inputs=inputs,
-        grid=_grid(geometry),
-        timings=_timings(_mapping(result, "timings_s")),
-        options=_settings(result),
-        versions=_flat(_mapping(result, "versions")),
+    return filled(
+        "report.html.j2",
+        {
+            "style": text_of("page.css"),
+            "names": [entry["name"] for entry in inputs],
+            "kept": _KEPT.get(str(result.get("kept")), str(result.get("kept") or "")),
+            "reasons": [str(reason) for reason in _sequence(result.get("suspect_reasons"))],
+            "warnings": [str(warning) for warning in _sequence(result.get("warnings"))],
+            "tiles": _tiles(result),
+            "metrics": _metrics(result),
+            "verdicts": verdicts(result),
+            "curves": stretches(_curves(result), across="iteration", up="loss"),
+            "viewer": viewer,
+            "rows": rows,
+            "inputs": inputs,
+            "grid": _grid(geometry),
+            "timings": _timings(_mapping(result, "timings_s")),
+            "options": _settings(result),
+            "versions": _flat(_mapping(result, "versions")),
+        },
     )
 
 
@@ -97,27 +107,26 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{float(value):.1e}" if value != 0 and abs(value) < small else text
 
 
-def _tiles(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The four figures at the top, those that are known: name, value, remark, state (good, check or nothing)."""
-    scores = _scores(result)
+def _tiles(result: Mapping[str, Any]) -> list[tuple[str, str, str, Verdict | None]]:
+    """The four figures at the top, those that are known: name, value, remark, verdict or None."""
+    scores, judged = _scores(result), verdicts(result)
     folding: Any = _mapping(result, "regularity").get("folding_percent")
     inverse: Any = _mapping(result, "inverse_error_mm").get("mean")
     seconds = _mapping(result, "timings_s")
     total = seconds.get("total", sum(v for v in seconds.values() if number(v) != NONE))
-    tiles = []
+    tiles: list[tuple[str, str, str, Verdict | None]] = []
     if len(scores) > 1:
         after = dict(scores).get(str(result.get("kept")), scores[-1][1])
         value = f"{number(scores[0][1])} \N{RIGHTWARDS ARROW} {number(after)}"
-        tiles.append({"name": "Similarity", "value": value, "remark": "before, after; more is better", "state": ""})
+        tiles.append(("Similarity", value, "before, after; more is better", None))
     if number(folding) != NONE:
-        state = "good" if folding == 0 else "check"
-        tiles.append({"name": "Folding", "value": f"{number(folding)} %", "remark": "should be 0", "state": state})
+        tiles.append(("Folding", f"{number(folding)} %", "should be 0", judged.get("Folding")))
     if number(inverse) != NONE:
-        state = "good" if inverse <= INVERSE_GOOD_MM else "check"
-        value = f"{number(inverse)} mm"
-        tiles.append({"name": "Inverse error", "value": value, "remark": "there and back, mean", "state": state})
+        tiles.append(
+            ("Inverse error", f"{number(inverse)} mm", "there and back, mean", judged.get("Inverse error, mean"))
+        )
     if seconds:
-        tiles.append({"name": "Time", "value": f"{number(total, 1)} s", "remark": "all stages", "state": ""})
+        tiles.append(("Time", f"{number(total, 1)} s", "all stages", None))
     return tiles
 
 
@@ -154,6 +163,16 @@ def _metrics(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Inverse error, largest", inverse.get("max"), " mm", "The worst of the points looked at."),
     )
     return table + [(label, number(v) + unit, words) for label, v, unit, words in known if v is not None]
+
+
+def _curves(result: Mapping[str, Any]) -> list[Part]:
+    """The loss by iteration, a part for each stage and level."""
+    known = [entry for entry in _sequence(result.get("curve")) if isinstance(entry, Mapping)]
+    parts = []
+    for entry in known:
+        values = tuple(float(v) for v in _sequence(entry.get("loss")) if number(v) != NONE)
+        parts.append(Part(f"{entry.get('stage', '')} {entry.get('level', '')}".strip(), values))
+    return parts
 
 
 def _scores(result: Mapping[str, Any]) -> list[tuple[str, Any]]:

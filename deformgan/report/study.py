@@ -6,9 +6,9 @@ import base64
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 
 from deformgan.io.whole_file import whole_file
+from deformgan.report.template import filled
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,4 @@ def write_study(path: str | os.PathLike[str], page: StudyPage) -> None:
 
 def study_html(page: StudyPage) -> str:
     """The page's text; every word of it is escaped."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = resources.files("deformgan.report").joinpath("study.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(page=page)
+    return filled("study.html.j2", {"page": page})

@@ -22,6 +22,7 @@ from deformgan.registration.progress import Progress, Show, silent
 from deformgan.training.checkpoint import FOLDER, Stand, load_newest, save_checkpoint, saved, state_bytes
 from deformgan.training.history import CURVES, History
 from deformgan.training.history import FILE as HISTORY
+from deformgan.training.page import PAGE, PICTURES, Page
 from deformgan.training.players import Players
 
 CONFIG = "config.yaml"
@@ -92,14 +93,14 @@ def play(config: Experiment, task: Task, *, resume: bool = False, show: Show = s
 
 
 class Diary:
-    """What the first process keeps of a run: history, figures on the held-out data, the best model, checkpoints."""
+    """What the first process keeps of a run: history, page, figures on the held-out data, best model, checkpoints."""
 
     def __init__(self, config: Experiment, task: Task, stand: Stand, show: Show) -> None:
         self.figures: dict[str, float] = {}
         self._config, self._task, self._best, self._show = config, task, stand.best, show
         to_come = config.training.keep + 1 - len(saved(config.folder))
         check_space(config.folder, max(1, to_come) * state_bytes(task.players))
-        self._history = History(config.folder, stand.step)
+        self._history, self._page = History(config.folder, stand.step), Page(config, stand.step)
 
     def after(self, step: int, losses: Losses) -> None:
         """Note the losses of a step; validate and save where it is due."""
@@ -113,6 +114,7 @@ class Diary:
         if last or step % training.save_every == 0:
             stand, text = Stand(step, self._best, task.memory()), self._config.model_dump_json()
             save_checkpoint(self._config.folder, task.players, stand, text, training.keep)
+            self._page.write(step, task.players.accelerator)
 
     def close(self) -> None:
         """Everything is on disk afterwards."""
@@ -129,6 +131,7 @@ class Diary:
         picture = task.picture() if self._config.training.pictures else None
         if picture is not None:
             self._history.picture(step, *picture)
+            self._page.picture(step, *picture)
 
 
 def accelerator_for(config: Experiment) -> Accelerator:
@@ -206,7 +209,7 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any], within: str = "") -> 
 
 def forget(folder: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    for name in (CONFIG, MODEL, HISTORY):
+    for name in (CONFIG, MODEL, HISTORY, PAGE):
         (folder / name).unlink(missing_ok=True)
-    for name in (FOLDER, CURVES):
+    for name in (FOLDER, PICTURES, CURVES):
         shutil.rmtree(folder / name, ignore_errors=True)

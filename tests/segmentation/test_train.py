@@ -37,6 +37,8 @@ def test_on_one_modality_it_finds_the_structures_of_someone_held_out(of_mr, fold
     assert [x["step"] for x in lines if "losses" in x] == list(range(1, STEPS + 1))
     best = max(x["validation"]["held_out"]["mr_dice"] for x in lines if "validation" in x)
     assert model.figures["mr_dice"] == pytest.approx(best)  # the best is kept, not the last
+    page = (run.folder / "report.html").read_text()
+    assert f"All {STEPS} steps are done" in page and "mr_dice_shell" in page and "channels, labels, found" in page
 
 
 def test_on_ct_and_the_mr_made_of_it_both_kinds_are_judged(of_both, cyclegan, folder):

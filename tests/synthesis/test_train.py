@@ -87,6 +87,9 @@ def test_a_run_leaves_what_it_should(runs, task):
     newest = read_tensors(saved(config.folder)[0])[0]
     assert all(torch.equal(newest[name], t) for name, t in model.tensors.items())
     assert ("memory.pool_ct" in newest) is (task == "cyclegan")
+    page = (config.folder / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 2 and "mr, ct, synthesised" in page
+    assert f"All {config.training.steps} steps are done" in page and f"{run.figures['mae_hu']:.4g}" in page
 
 
 def test_killed_in_the_middle_it_ends_bit_for_bit_as_a_whole_one(experiment, tmp_path):

@@ -44,6 +44,10 @@ def test_a_run_leaves_what_it_should(whole):
     best = min(figures, key=lambda f: f["tre_mm"])
     assert model.figures == pytest.approx(best)
     assert any((config.folder / "tensorboard").iterdir())
+    page = (config.folder / "report.html").read_text()
+    assert "All 6 steps are done" in page and page.count("data:image/jpeg") == 2  # validated twice
+    for words in ("d adversarial", "t truth", f"{figures[-1]['tre_mm']:.4g}", "validate_every: 3"):
+        assert words in page
     assert run.figures == pytest.approx(figures[-1])
 
 
