@@ -2,17 +2,19 @@
 
 CSV with a header line, or JSON with a list of objects.  Columns: fixed, moving (files, seen from the manifest's
 folder); and, where wanted, fixed_mask, moving_mask, fixed_labels, moving_labels, subject (pairs of one subject stay on
-one side of the split; by default every fixed image is a subject) and split (train or validation).
+one side of the split; by default every fixed image is a subject) and split (train or validation).  `read_rows` takes
+further columns too, such as the settings of each pair.
 """
 
 from __future__ import annotations
 
 import csv
 import difflib
+import io
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,39 +42,54 @@ class PairFiles:
 
 def read_manifest(path: str | os.PathLike[str]) -> list[PairFiles]:
     """All pairs, in the file's order.  Raises InputError naming file, row and column; every file must be there."""
-    pairs = []
-    for where, values in table_rows(path, COLUMNS, FILES):
+    rows = read_rows(path, there=True)
+    return [files if files.subject else replace(files, subject=files.fixed) for _, files, _ in rows]
+
+
+def read_rows(
+    path: str | os.PathLike[str], more: Sequence[str] = (), *, there: bool = False
+) -> Iterator[tuple[str, PairFiles, dict[str, str]]]:
+    """(where it stands, files, text of every further column that has one) of each pair, in the file's order.
+
+    more: further columns that may be there.  there: every file must exist.  Raises InputError.
+    """
+    for where, values in table_rows(path, (*COLUMNS, *more), FILES, there=there):
         for name in ("fixed", "moving"):
             if not values[name]:
                 raise InputError(f"{where}: {name} is empty")
         if values["split"] not in ("", *SPLITS):
             raise InputError(f"{where}: split must be train or validation, got {values['split']!r}")
-        pairs.append(PairFiles(**{**values, "subject": values["subject"] or values["fixed"]}))
-    return pairs
+        rest = {name: values.pop(name) for name in more}
+        yield where, PairFiles(**values), {name: text for name, text in rest.items() if text}
 
 
 def table_rows(
-    path: str | os.PathLike[str], columns: Sequence[str], files: Sequence[str]
-) -> list[tuple[str, dict[str, str]]]:
+    path: str | os.PathLike[str], columns: Sequence[str], files: Sequence[str], *, there: bool = True
+) -> Iterator[tuple[str, dict[str, str]]]:
     """(where it stands, value of every column, "" where there is none) of each row of a CSV or JSON table.
 
-    files: the columns that name files, made absolute; they must be there.  Raises InputError.
+    files: the columns that name files, made absolute.  there: they must exist.  Raises InputError.
     """
     place = Path(path)
     try:
         text = place.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    json_ = place.suffix.lower() == ".json"
-    rows = _from_json(place, text, columns) if json_ else list(csv.DictReader(text.splitlines()))
-    if not rows:
+    json_, number = place.suffix.lower() == ".json", 0
+    rows = _from_json(place, text, columns) if json_ else csv.DictReader(io.StringIO(text))
+    folder = str(place.resolve().parent)
+    for number, row in enumerate(rows, start=1):
+        where = f"{place}: row {number if json_ else number + 1}"
+        values = _texts(where, row, columns)
+        for name in files:
+            if values[name]:
+                values[name] = os.path.normpath(os.path.join(folder, values[name]))
+                if there and not source_exists(values[name]):
+                    raise InputError(f"{where}: {name}: no such file: {values[name]}")
+        yield where, values
+    if not number:
         example = ",".join(columns[:2])
         raise InputError(f"{place}: no pairs or images; expected a header line such as '{example}' and a line for each")
-    first = 1 if json_ else 2
-    return [
-        (where := f"{place}: row {number}", _values(place, where, row, columns, files))
-        for number, row in enumerate(rows, start=first)
-    ]
 
 
 def _from_json(place: Path, text: str, columns: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -85,18 +102,10 @@ def _from_json(place: Path, text: str, columns: Sequence[str]) -> list[Mapping[s
     return rows
 
 
-def _values(
-    place: Path, where: str, row: Mapping[str, Any], columns: Sequence[str], files: Sequence[str]
-) -> dict[str, str]:
+def _texts(where: str, row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, str]:
     for name in row:
         if name not in columns:
             near = difflib.get_close_matches(str(name), columns, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; the columns are {', '.join(columns)}"
             raise InputError(f"{where}: unknown column {name!r}{hint}")
-    values = {name: str(row.get(name) or "").strip() for name in columns}
-    for name in files:
-        if values[name]:
-            values[name] = str((place.resolve().parent / values[name]).resolve())
-            if not source_exists(values[name]):
-                raise InputError(f"{where}: {name}: no such file: {values[name]}")
-    return values
+    return {name: "" if row.get(name) is None else str(row[name]).strip() for name in columns}
