@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from deformgan import __version__
+from deformgan.cli.batch import batch
 from deformgan.cli.evaluate import evaluate
 from deformgan.cli.models import models
 from deformgan.cli.prepare import prepare
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(register)
+app.command()(batch)
 app.command()(warp)
 app.command()(evaluate)
 app.command()(prepare)
