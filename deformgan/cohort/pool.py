@@ -27,7 +27,7 @@ LEAST_MB = 2000  # a worker's memory, where this machine is divided among as man
 _NO_PAGE = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # of dask's web server, any free port
 GONE = "the scheduler is gone; what is done stays, run the same command again to go on"
 FRESH_S = 1.0  # how old a count of the workers may be
-PATIENCE_S = 30  # for the first worker of a running scheduler
+PATIENCE_S = 120  # with processes that are to answer: a worker may be born on a machine that others keep busy
 SYSTEMS = {"slurm": "SLURM", "pbs": "PBS", "sge": "SGE", "lsf": "LSF", "oar": "OAR", "moab": "Moab"}
 
 
@@ -216,8 +216,9 @@ def job_script(options: PoolOptions) -> str:
 
 
 def _settings(options: PoolOptions) -> dict[str, Any]:
-    """Of dask: memory is given back after every task, so a worker need not pause; nothing of ours can be spilled."""
+    """Of dask: patience with a busy machine; memory is given back after every task, so a worker need not pause."""
     return {
+        "distributed.comm.timeouts.connect": f"{PATIENCE_S}s",
         "distributed.scheduler.allowed-failures": options.retries,
         "distributed.worker.profile.enabled": False,
         "distributed.worker.memory.target": False,
