@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+BEGAN_WITH = locale.setlocale(locale.LC_ALL)
 
 
-@pytest.fixture(autouse=True)
-def same_locale():
-    """Writing DICOM by SimpleITK, as tests do, leaves the C locale behind."""
-    before = locale.setlocale(locale.LC_ALL)
-    yield
-    locale.setlocale(locale.LC_ALL, before)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Writing DICOM by SimpleITK, as fixtures and tests do, leaves the C locale behind; before any fixture."""
+    locale.setlocale(locale.LC_ALL, BEGAN_WITH)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    """The same, after all fixtures."""
+    locale.setlocale(locale.LC_ALL, BEGAN_WITH)

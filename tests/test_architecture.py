@@ -20,6 +20,7 @@ ORDER = [
     "synthesis",
     "segmentation",
     "evaluation",
+    "study",
     "cohort",
     "cli",
 ]

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
 
 from deformgan import __version__
 from deformgan.cli.batch import batch
+from deformgan.cli.cross_validate import cross_validate
 from deformgan.cli.evaluate import evaluate
 from deformgan.cli.models import models
 from deformgan.cli.prepare import prepare
 from deformgan.cli.process import expect_short_work, leave_at_once
 from deformgan.cli.register import register
+from deformgan.cli.segment import segment
+from deformgan.cli.stopping import (
+    OUT_OF_MEMORY,
+    STOPPED,
+    check_memory_limit,
+    is_out_of_memory,
+    stop_on_signals,
+    stopped_by,
+)
+from deformgan.cli.study import study
 from deformgan.cli.synthesize import synthesize
 from deformgan.cli.train import train
 from deformgan.cli.transform import transform
@@ -25,7 +34,6 @@ from deformgan.errors import DeformganError
 expect_short_work()
 
 BAD_INPUT = 2
-_signals: list[int] = []
 
 app = typer.Typer(
     help="Deformable registration of 3-D medical images across modalities.",
@@ -41,6 +49,9 @@ app.command()(evaluate)
 app.command()(prepare)
 app.command()(train)
 app.command()(synthesize)
+app.command()(study)
+app.command()(segment)
+app.command()(cross_validate)
 app.add_typer(transform, name="transform")
 app.command()(models)
 
@@ -56,32 +67,27 @@ def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Deformable registration of 3-D medical images across modalities."""
+    check_memory_limit()
 
 
 def main() -> None:
     """Run a command; a user's error is one line on stderr and exit 2, an interruption exits 130 or 143."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stopped)
+    stop_on_signals()
     try:
         app()
     except SystemExit as end:
-        if end.code:
-            raise
-        leave_at_once()
+        if not (end.code or stopped_by()):
+            leave_at_once(0)
+        raise
     except DeformganError as error:
         typer.echo(f"deformgan: {error}", err=True)
         sys.exit(BAD_INPUT)
-    except SystemError:
-        if not _signals:
+    except (MemoryError, RuntimeError, ImportError, SystemError) as error:
+        if not is_out_of_memory(error):
             raise
-        sys.exit(128 + _signals[-1])  # compiled code turns an exit that comes amid it into a SystemError
-    except MemoryError:
-        typer.echo("deformgan: out of memory; try --preset fast, or resample the images to larger voxels", err=True)
+        typer.echo(OUT_OF_MEMORY, err=True)
         sys.exit(1)
-
-
-def _stopped(number: int, frame: FrameType | None) -> None:
-    """Leave by SystemExit, so that every temporary file is cleaned up on the way."""
-    _signals.append(number)
-    typer.echo("deformgan: stopped; nothing is left half-written", err=True)
-    sys.exit(128 + number)
+    finally:
+        if stopped_by():  # whatever the exit became on its way: compiled code makes a SystemError of it
+            typer.echo(STOPPED, err=True)
+            leave_at_once(128 + stopped_by())

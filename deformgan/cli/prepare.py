@@ -12,7 +12,7 @@ from deformgan.errors import InputError, OutputError
 
 
 def prepare(
-    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: mr, ct, and transform, mask, subject, split.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: mr, ct, and transform, mask, labels, subject, split.")],
     out: Annotated[Path, typer.Option(help="Folder to write; what is there and up to date is kept.")],
     n4: Annotated[bool, typer.Option("--n4/--no-n4", help="Correct the bias field of the MR.")] = True,
     validation: Annotated[float, typer.Option(min=0, max=1, help="Share of the people, if no split says.")] = 0.1,
@@ -31,11 +31,13 @@ def prepare(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot be made: {error.strerror or error}") from error
-    from deformgan.synthesis.prepare import PrepareOptions
+    from deformgan.synthesis.prepare import PrepareOptions, warnings_of
     from deformgan.synthesis.prepare import prepare as make
 
     options = PrepareOptions(n4=n4, validation=validation, test=test, seed=seed)
     with show_progress(quiet) as progress:
         written = make(manifest, out, options, jobs=jobs, show=progress)
+    for warning in warnings_of(out):
+        typer.echo(f"warning: {warning}", err=True)
     if not quiet:
         typer.echo(f"{written}")

@@ -17,11 +17,11 @@ def expect_short_work() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
 
 
-def leave_at_once() -> NoReturn:
-    """End the process, its work done and its files closed, without taking it down piece by piece: that takes 0.5 s."""
+def leave_at_once(code: int) -> NoReturn:
+    """End the process, its files closed, without taking it down piece by piece: that takes 0.5 s."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def expect_long_work() -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deformgan.cli.process import keep_freed_memory
 from deformgan.cli.progress import show_progress
-from deformgan.errors import InputError
+from deformgan.errors import InputError, printable
+from deformgan.io.recorded import is_dicom
+from deformgan.io.workplace import workplace
+
+if TYPE_CHECKING:
+    from deformgan.io.volume import Volume
+    from deformgan.registration.progress import Show
 
 METHODS = ("direct", "gan")
+N4_NOTE = "the MR's bias field was taken out by N4 before its CT was made, as prepare does"
+SUSPECT = 3  # exit code with --strict
 
 
 def register(
@@ -38,6 +45,9 @@ def register(
         str, typer.Option(help="direct, or gan: first train T, G and D on this pair alone (minutes).")
     ] = "direct",
     gan_steps: Annotated[int, typer.Option(min=1, help="Training steps of --method gan.")] = 400,
+    bridge: Annotated[
+        str | None, typer.Option(help="A model of MR -> CT: the CT that it makes of the MR is compared with the CT.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="Of rigid and affine: analytic, or autograd (slower).")] = "analytic",
     max_rotation: Annotated[float | None, typer.Option(help="Degrees about each axis, of start and affine.")] = None,
     max_shift: Annotated[float | None, typer.Option(help="Mm along each axis, of start and affine.")] = None,
@@ -49,6 +59,10 @@ def register(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes (on a CPU).")] = 0,
+    dicom_paths: Annotated[
+        bool, typer.Option("--dicom-paths", help="Record the paths of DICOM folders, which may hold a patient's name.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 if the result is suspect; it is written.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in the folder.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
@@ -64,8 +78,10 @@ def register(
         raise InputError("--method gan is a deformable method; leave out --affine-only and --rigid-only")
     if method == "gan" and model == "auto":
         raise InputError("--method gan begins with one model or none; name it with --model (see deformgan models)")
+    if method == "gan" and bridge:
+        raise InputError("--method gan and --bridge exclude each other; give one")
     from deformgan.registration.options import RegisterOptions, Stage
-    from deformgan.registration.outputs import REPORT, check_output
+    from deformgan.registration.outputs import REPORT, check_output, check_room, save_registration
 
     stage: Stage = "rigid" if rigid_only else "affine" if affine_only else "deformable"
     options = RegisterOptions(
@@ -85,29 +101,65 @@ def register(
     )
     keep_freed_memory()
     folder = check_output(out or Path(f"{stem(moving)}_to_{stem(fixed)}"), overwrite=overwrite)
+    from deformgan.registration.bridge import check_options
     from deformgan.registration.pipeline import register_files
 
-    with show_progress(quiet) as progress, ExitStack() as stack:
+    check_options(options, bridged=bridge is not None)
+    with show_progress(quiet) as progress, workplace(folder, alone=True) as place:
+        if Path(fixed).is_file():
+            check_room(place, fixed)
+        source, make = ct_maker(bridge, device, progress) if bridge else ("", None)
         if method == "gan":
             from deformgan.io.pairs import PairFiles
             from deformgan.training.single_pair import train_on_pair
 
-            scratch = stack.enter_context(TemporaryDirectory(prefix="deformgan-"))
             files = PairFiles(fixed, moving, fixed_mask or "", moving_mask or "")
-            run = train_on_pair(files, Path(scratch), start=model, steps=gan_steps, options=options, show=progress)
+            run = train_on_pair(files, place, start=model, steps=gan_steps, options=options, show=progress)
             options = replace(options, model=str(run))
         result = register_files(
-            fixed, moving, fixed_mask, moving_mask, volume=volume, options=options, progress=progress
+            fixed,
+            moving,
+            fixed_mask,
+            moving_mask,
+            volume=volume,
+            bridge=make,
+            bridge_source=source,
+            options=options,
+            progress=progress,
         )
-    result.save(folder, overwrite=overwrite)
+        save_registration(result, folder, overwrite=overwrite, place=place, dicom_paths=dicom_paths)
     for warning in result.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        typer.echo(f"warning: {printable(warning)}", err=True)
+    if result.suspect:
+        typer.echo(f"warning: suspect result: {'; '.join(result.suspect_reasons)}; look at the report", err=True)
     if not quiet:
-        typer.echo(f"{folder / REPORT}")
+        typer.echo(printable(str(folder / REPORT)))
+    if strict and result.suspect:
+        raise typer.Exit(SUSPECT)
+
+
+def ct_maker(name: str, device: str, show: Show) -> tuple[str, Callable[[Volume], Volume]]:
+    """(file of the model, what makes a CT of an MR with it, after N4 as in `prepare`).  Raises InputError."""
+    from deformgan.io.bias_field import without_bias
+    from deformgan.synthesis.models import load_model
+    from deformgan.synthesis.translate import translate
+
+    model = load_model(name)
+    if model.config.data.ct_window is None:
+        raise InputError(f"{model.name}: it was trained with ct_window: null and knows no HU; a bridge leads to CT")
+    model.network()  # says now whether its weights fit
+
+    def make(mr: Volume) -> Volume:
+        made = translate(model, without_bias(mr), name="the MR", device=device, show=show)
+        return replace(made, notes=(N4_NOTE,))
+
+    return model.name, make
 
 
 def stem(path: str) -> str:
-    """The file's name without its endings: brain.nii.gz -> brain; a DICOM folder's own name."""
+    """The file's name without its endings: brain.nii.gz -> brain; dicom for a folder, often named by a patient."""
+    if is_dicom(path):
+        return "dicom"
     name = Path(path.split(":")[0] if not Path(path).exists() else path).resolve().name
     for ending in (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh"):
         if name.lower().endswith(ending):

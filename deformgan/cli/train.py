@@ -25,7 +25,7 @@ def train(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
-    """Train on your own images: Deform-GAN (task: registration), or MR -> CT (task: cyclegan or conditional).
+    """Train on your own images: Deform-GAN (task: registration), MR -> CT (cyclegan, conditional), or segmentation.
 
     Example: deformgan train configs/smoke.yaml, then deformgan register --model runs/smoke --fixed F --moving M
     """
@@ -35,18 +35,15 @@ def train(
     if out is not None:
         settings = settings.model_copy(update={"out": out})
     if check:
-        for line in _described(settings):
+        for line in described(settings):
             typer.echo(line)
         return
     expect_long_work()
     from deformgan.registration.pipeline import use_threads
-    from deformgan.training.run import forget
 
     use_threads(threads)
-    if overwrite and not resume:
-        forget(settings.folder)
     with show_progress(quiet) as progress:
-        run = _trained(settings, resume, progress)
+        run = _trained(settings, resume, overwrite, progress)
     for warning in run.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if run.first and not quiet:
@@ -55,25 +52,34 @@ def train(
         typer.echo(f"{run.folder}")
 
 
-def _described(settings: Experiment) -> list[str]:
-    from deformgan.config import TrainConfig
+def described(settings: Experiment) -> list[str]:
+    """What would be trained, a line each.  Raises InputError for data that are not there."""
+    from deformgan.config import SegmentationConfig, TrainConfig
 
     if isinstance(settings, TrainConfig):
         from deformgan.training.check import describe
 
         return describe(settings)
+    if isinstance(settings, SegmentationConfig):
+        from deformgan.segmentation.check import describe as describe_segmentation
+
+        return describe_segmentation(settings)
     from deformgan.synthesis.check import describe as describe_synthesis
 
     return describe_synthesis(settings)
 
 
-def _trained(settings: Experiment, resume: bool, show: Show) -> Run:
-    from deformgan.config import TrainConfig
+def _trained(settings: Experiment, resume: bool, overwrite: bool, show: Show) -> Run:
+    from deformgan.config import SegmentationConfig, TrainConfig
 
     if isinstance(settings, TrainConfig):
         from deformgan.training.loop import train as train_registration
 
-        return train_registration(settings, resume=resume, show=show)
+        return train_registration(settings, resume=resume, overwrite=overwrite, show=show)
+    if isinstance(settings, SegmentationConfig):
+        from deformgan.segmentation.loop import train as train_segmentation
+
+        return train_segmentation(settings, resume=resume, overwrite=overwrite, show=show)
     from deformgan.synthesis.loop import train as train_synthesis
 
-    return train_synthesis(settings, resume=resume, show=show)
+    return train_synthesis(settings, resume=resume, overwrite=overwrite, show=show)

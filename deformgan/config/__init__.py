@@ -15,6 +15,12 @@ from deformgan.config.registration import (
     TransformationConfig,
     TransformationWeights,
 )
+from deformgan.config.segmentation import (
+    SegmentationConfig,
+    SegmentationDataConfig,
+    SegmentationLossConfig,
+    VariationConfig,
+)
 from deformgan.config.synthesis import (
     ConditionalConfig,
     ConditionalLossConfig,
@@ -23,6 +29,7 @@ from deformgan.config.synthesis import (
     Plane,
     SynthesisConfig,
     SynthesisDataConfig,
+    ViewConfig,
 )
 
 __all__ = [
@@ -41,12 +48,17 @@ __all__ = [
     "LossConfig",
     "OptimiserConfig",
     "Plane",
+    "SegmentationConfig",
+    "SegmentationDataConfig",
+    "SegmentationLossConfig",
     "SynthesisConfig",
     "SynthesisDataConfig",
     "TrainConfig",
     "TrainingConfig",
     "TransformationConfig",
     "TransformationWeights",
+    "VariationConfig",
+    "ViewConfig",
     "config_of_model",
     "dump_config",
     "load_config",

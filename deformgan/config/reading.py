@@ -12,14 +12,17 @@ import yaml
 from pydantic import ValidationError
 
 from deformgan.config.registration import TrainConfig
+from deformgan.config.segmentation import SegmentationConfig
 from deformgan.config.synthesis import ConditionalConfig, CycleganConfig
 from deformgan.errors import InputError
+from deformgan.io.tables import read_text
 
-Experiment = TrainConfig | CycleganConfig | ConditionalConfig
-TASKS: dict[str, type[TrainConfig] | type[CycleganConfig] | type[ConditionalConfig]] = {
+Experiment = TrainConfig | CycleganConfig | ConditionalConfig | SegmentationConfig
+TASKS: dict[str, type[Experiment]] = {
     "registration": TrainConfig,
     "cyclegan": CycleganConfig,
     "conditional": ConditionalConfig,
+    "segmentation": SegmentationConfig,
 }
 
 
@@ -29,16 +32,16 @@ def load_config(path: str | os.PathLike[str]) -> Experiment:
     Raises InputError with one line that names file, line, key and reason.
     """
     place = Path(path)
-    try:
-        text = place.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    text = read_text(place)
     try:
         tree, raw = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{place}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise InputError(f"{place}{line}: not YAML: {reason}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{place}: not YAML that can be read: its numbers or its depth are beyond all use") from error
     if not isinstance(raw, dict):
         raise InputError(f"{place}: expected keys and values, such as 'name: my_run'")
     task = str(raw.get("task", "registration"))

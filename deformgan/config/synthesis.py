@@ -24,26 +24,43 @@ Range = tuple[float, float]
 Shape = Annotated[tuple[Count, ...], Field(min_length=2, max_length=3)]
 
 
-class SynthesisDataConfig(Frozen):
+class ViewConfig(Frozen):
+    """How the networks see an image.
+
+    shape: two numbers, rows and columns: slices of `plane`; three, z y x: patches of a volume.  spacing_mm: pixels of
+    the slices, voxels of the patches; null: as the files have them.  ct_window: HU; mr_window: intensities; null: the
+    robust range of each image, also for a "CT" that holds no HU; what lies beyond is clipped.
+    """
+
+    plane: Plane = "axial"
+    shape: Shape = (256, 256)
+    spacing_mm: Positive | None = None
+    ct_window: Range | None = (-150.0, 350.0)
+    mr_window: Range | None = (0.0, 100.0)
+
+    @model_validator(mode="after")
+    def _low_below_high(self) -> ViewConfig:
+        for name in ("ct_window", "mr_window"):
+            window = getattr(self, name)
+            if window is not None and not window[0] < window[1]:
+                raise ValueError(f"{name} must be [low, high], got {list(window)}")
+        return self
+
+
+class SynthesisDataConfig(ViewConfig):
     """Volumes of which slices or patches are drawn.
 
     manifest: what `deformgan prepare` wrote (docs/synthesis.md).  mr_images, ct_images: instead, files or patterns of
     two lists that need not show the same people; cyclegan only.  cache: folder of the volumes ready to draw from.
-    shape: two numbers, rows and columns: slices of `plane`; three, z y x: patches of a volume.  spacing_mm: pixels of
-    the slices, voxels of the patches; null: as the files have them.  ct_window: HU; mr_window, null: the robust range
-    of each image; what lies beyond is clipped.  validation: share of each list held out.
+    validation: share of each list held out.  people: train on so many of each list, drawn by the seed; null: on all.
     """
 
     manifest: Path | None = None
     mr_images: tuple[str, ...] = ()
     ct_images: tuple[str, ...] = ()
     cache: Path = Path("cache")
-    plane: Plane = "axial"
-    shape: Shape = (256, 256)
-    spacing_mm: Positive | None = None
-    ct_window: Range = (-150.0, 350.0)
-    mr_window: Range | None = (0.0, 100.0)
     validation: Share = 0.0
+    people: Count | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> SynthesisDataConfig:
@@ -51,10 +68,6 @@ class SynthesisDataConfig(Frozen):
             raise ValueError("give a manifest or lists of images, not both")
         if not self.manifest and not (self.mr_images and self.ct_images):
             raise ValueError("give data.manifest (see deformgan prepare), or both mr_images and ct_images")
-        for name in ("ct_window", "mr_window"):
-            window = getattr(self, name)
-            if window is not None and not window[0] < window[1]:
-                raise ValueError(f"{name} must be [low, high], got {list(window)}")
         return self
 
 
@@ -75,12 +88,16 @@ class PatchConfig(Frozen):
 
 
 class CycleganLossConfig(Frozen):
-    """Weights of Eq. 6; form: of the adversarial losses.  gc: 0 leaves gradient consistency out."""
+    """Weights of Eq. 6; form: of the adversarial losses.  gc: 0 leaves gradient consistency out.
+
+    lg: of the same with 1 - LG of Deform-GAN in place of 1 - GC, for contrasts whose edges do not agree in sign.
+    """
 
     form: Adversarial = "least_squares"
     adversarial: Weight = 1.0
     cycle: Weight = 3.0
     gc: Weight = 0.3
+    lg: Weight = 0.0
 
 
 class ConditionalLossConfig(Frozen):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from deformgan.errors import InputError
 from deformgan.io.formats import source_exists
+from deformgan.io.tables import read_table
 
 FILES = (
     "transform", "fixed", "moving", "fixed_labels", "moving_labels", "fixed_points", "moving_points", "mask",
@@ -74,10 +75,7 @@ def read_cases(path: str | os.PathLike[str]) -> list[Case]:
     Files may be missing: that is found when the case's turn comes.  Raises InputError naming file, row and column.
     """
     place = Path(path)
-    try:
-        rows = list(csv.DictReader(place.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    rows = read_table(place)
     if not rows:
         raise InputError(
             f"{place}: no cases; expected a header line such as 'case,transform,fixed' and a line for each"
@@ -91,7 +89,7 @@ def read_cases(path: str | os.PathLike[str]) -> list[Case]:
     return cases
 
 
-def _case(place: Path, number: int, row: Mapping[str | None, str | None]) -> Case:
+def _case(place: Path, number: int, row: Mapping[str, Any]) -> Case:
     values: dict[str, str] = {}
     for title, value in row.items():
         name = (title or "").strip().replace("-", "_")

@@ -16,6 +16,7 @@ from deformgan.errors import DeformganError, InputError
 from deformgan.evaluation.cases import TEXTS, Case
 from deformgan.evaluation.pair import EvaluateOptions, Scores, evaluate_case
 from deformgan.evaluation.statistics import compare, summary
+from deformgan.io.tables import read_table
 from deformgan.io.whole_file import whole_file
 
 WHOLE = "all"  # stands in the column `label` of a row that is about the whole case
@@ -107,11 +108,10 @@ def write_rows(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
 def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     """The rows about whole cases that `write_rows` wrote.  Raises InputError for a file without any."""
     place = Path(path)
+    rows = [row for row in read_table(place) if row.get("label") == WHOLE and row.get("case")]
     try:
-        table = csv.DictReader(place.read_text(encoding="utf-8-sig").splitlines())
-        rows = [row for row in table if row.get("label") == WHOLE and row.get("case")]
-        read = [{name: _read(name, value) for name, value in row.items() if value} for row in rows]
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+        read = [{name: _read(name, value) for name, value in row.items() if name and value} for row in rows]
+    except ValueError as error:
         raise InputError(f"{place}: cannot be read as a table of measures: {error}") from error
     if not read:
         raise InputError(

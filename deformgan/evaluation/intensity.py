@@ -68,17 +68,32 @@ def ssim(fixed: Array, warped: Array, span: float, counted: Mask) -> float:
         f = np.where(np.isfinite(fixed[part]), fixed[part], 0)
         w = np.where(counted[part], warped[part], f)
         here = counted[part][inner]
-        total += float(_similarity(f, w, span)[inner][here].sum(dtype=np.float64))
+        total += float(similarity_map(f, w, span)[inner][here].sum(dtype=np.float64))
         voxels += int(here.sum())
     return total / voxels if voxels else np.nan
 
 
-def _similarity(f: Array, w: Array, span: float) -> Array:
+def slice_ssim(fixed: Array, warped: Array, span: float, counted: Mask) -> list[float]:
+    """As `ssim`, of each slice of two stacks (slices, rows, columns) alone, with windows of 11 x 11 pixels."""
+    if min(fixed.shape[1:]) <= 2 * _WINDOW:
+        return [np.nan] * len(fixed)
+    f = np.where(np.isfinite(fixed), fixed, 0)
+    found = similarity_map(f, np.where(counted, warped, f), span, (0.0, _SIGMA, _SIGMA))
+    inner = (slice(_WINDOW, -_WINDOW),) * 2
+    stack = zip(found, counted, strict=True)
+    return [float(s[inner][c[inner]].mean(dtype=np.float64)) if c[inner].any() else np.nan for s, c in stack]
+
+
+def similarity_map(f: Array, w: Array, span: float, sigma: tuple[float, float, float] = (_SIGMA,) * 3) -> Array:
+    """Structural similarity of every voxel of two images (Z, Y, X); sigma: of the window along z, y, x, 0 = one voxel.
+
+    Right only where the window lies in the image.  Constants as in `ssim`.
+    """
     from deformgan.kernels.smooth import gaussian
 
     shift = float(f.mean(dtype=np.float64))  # variances are differences of squares: small ones keep their digits
     f, w = (f - shift).astype(np.float32), (w - shift).astype(np.float32)
-    means = gaussian(np.stack([f, w, f * f, w * w, f * w]), (_SIGMA,) * 3)  # cut at 3 sigma: 11 voxels
+    means = gaussian(np.stack([f, w, f * f, w * w, f * w]), sigma)  # cut at 3 sigma: 11 voxels
     var_f, var_w, both = means[2] - means[0] ** 2, means[3] - means[1] ** 2, means[4] - means[0] * means[1]
     mean_f, mean_w = means[0] + shift, means[1] + shift
     c1, c2 = (_K1 * span) ** 2, (_K2 * span) ** 2
@@ -99,10 +114,11 @@ def _binned(above: Array, span: float) -> NDArray[np.int64]:
 
 def _normalised_information(joint: Array) -> float:
     p = joint / joint.sum()
-    both = _entropy(p)
-    return (_entropy(p.sum(0)) + _entropy(p.sum(1))) / both if both > 0 else np.nan
+    both = entropy(p)
+    return (entropy(p.sum(0)) + entropy(p.sum(1))) / both if both > 0 else np.nan
 
 
-def _entropy(p: Array) -> float:
+def entropy(p: Array) -> float:
+    """Of probabilities of any shape, in nats."""
     p = p[p > 0]
     return float(-(p * np.log(p)).sum())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 
 RESAMPLES = 10_000
+_EXACT = 14  # people of whom every pattern of signs is tried
 _AT_ONCE = 1_000_000  # draws of the bootstrap held at a time
 
 
@@ -62,6 +63,68 @@ def paired_tests(first: Sequence[float] | Values, second: Sequence[float] | Valu
     }
 
 
+def nested_tests(
+    first: Sequence[float] | Values, second: Sequence[float] | Values, people: Sequence[str], seed: int = 0
+) -> dict[str, float]:
+    """Tests of first - second over slices, or other parts, of which each person gives several.
+
+    Slices of one person resemble each other, so people count, not slices: each is taken as the mean of the slices that
+    have both values.  people: the person of each slice.
+
+    people, slices: how many counted.  mean_difference: over people.  t_p, t95_low, t95_high, cohens_d: the paired
+    t-test of people; it assumes that their differences are normally distributed, as does a mixed model of the slices'
+    differences with a random intercept a person, which agrees with it where all have equally many slices.  sign_flip_p:
+    the share of all changes of sign, of whole people, that give a mean as large; it assumes only that without an effect
+    a difference is as likely as its opposite, and cannot be less than 2^(1 - people).  ci95_low, ci95_high: the
+    bootstrap of whole people; it assumes nothing of the distribution, but is too narrow for fewer than about ten
+    people.  NaN where too few people are there.
+
+    >>> found = nested_tests([3, 4, 3, 4, 9, 9], [2, 3, 2, 3, 8, 8], ["a", "a", "b", "b", "c", "c"])
+    >>> found["people"], found["slices"], found["mean_difference"], found["sign_flip_p"]
+    (3, 6, 1.0, 0.25)
+    """
+    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    means, count = means_by(difference, people)
+    n = len(means)
+    tests = paired_tests(means, np.zeros(n))
+    low, high = _interval(means, seed)
+    reach = _t_reach(means)
+    return {
+        "people": n,
+        "slices": count,
+        "mean_difference": tests["mean_difference"],
+        "t_p": tests["t_p"],
+        "t95_low": tests["mean_difference"] - reach,
+        "t95_high": tests["mean_difference"] + reach,
+        "cohens_d": tests["cohens_d"],
+        "sign_flip_p": sign_flip_p(means, seed),
+        "ci95_low": low,
+        "ci95_high": high,
+    }
+
+
+def means_by(values: Sequence[float] | Values, people: Sequence[str]) -> tuple[Values, int]:
+    """The mean of each person's finite values, in the order in which people appear, and how many values counted."""
+    every, names = np.asarray(values, np.float64), np.asarray(people)
+    kept = np.isfinite(every)
+    order = dict.fromkeys(names[kept].tolist())
+    return np.array([every[kept & (names == name)].mean() for name in order]), int(kept.sum())
+
+
+def sign_flip_p(differences: Values, seed: int = 0) -> float:
+    """Two-sided; all patterns of signs up to 14 differences, 10,000 drawn ones beyond.  NaN for fewer than two."""
+    n = len(differences)
+    if n < 2:
+        return np.nan
+    if n <= _EXACT:
+        signs = (np.arange(2**n)[:, None] >> np.arange(n) & 1) * 2.0 - 1
+    else:
+        drawn = np.random.default_rng(seed).integers(0, 2, (RESAMPLES, n)) * 2.0 - 1
+        signs = np.concatenate([np.ones((1, n)), drawn])  # what was seen is one of the patterns
+    sums, seen = np.abs(signs @ differences), abs(float(differences.sum()))
+    return float((sums >= seen * (1 - 1e-9)).mean())
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values times Holm's factors, in the order given (Holm 1979); NaN stays NaN and is not counted."""
     p = np.asarray(p_values, np.float64)
@@ -92,6 +155,14 @@ def compare(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[dic
         for row, corrected in zip(rows, holm([row[test] for row in rows]), strict=True):
             row[f"{test}_holm"] = corrected
     return rows
+
+
+def _t_reach(values: Values) -> float:
+    """From the mean to either end of its 95 % interval by Student's t."""
+    from scipy import stats
+
+    n = len(values)
+    return float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
 
 
 def _interval(values: Values, seed: int) -> tuple[float, float]:

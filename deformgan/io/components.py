@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from deformgan.errors import InputError, OutputError
 from deformgan.io.geometry import Geometry
 from deformgan.io.headers import COMPONENTS, TENSORS, VECTORS
-from deformgan.io.nifti import open_nifti, orientation, readable
+from deformgan.io.itk_header import complaint, itk_image
+from deformgan.io.nifti import check_numbers, open_nifti, orientation, readable
 from deformgan.io.volume import RAS_LPS, orthonormal
 from deformgan.io.whole_file import whole_file
 
@@ -49,7 +50,11 @@ def write_components(values: NDArray[Any], geometry: Geometry, path: str | os.Pa
     values = values.astype(dtype, copy=False)
     with whole_file(target) as scratch:
         if name.endswith(_NIFTI):
-            with gzip.open(scratch, "wb", compresslevel=1) if name.endswith(".gz") else open(scratch, "wb") as stream:
+            with (
+                gzip.GzipFile(scratch, "wb", compresslevel=1, mtime=0)
+                if name.endswith(".gz")
+                else open(scratch, "wb") as stream
+            ):
                 stream.write(_nifti(values, geometry).to_bytes())
         else:
             _write_itk(values, geometry, scratch)
@@ -58,8 +63,11 @@ def write_components(values: NDArray[Any], geometry: Geometry, path: str | os.Pa
 def _of_nifti(path: Path) -> tuple[NDArray[np.float32], np.ndarray, tuple[int, ...], list[str]]:
     with readable(path):
         image = open_nifti(path)
+        check_numbers(image, path)
         values = np.asarray(image.dataobj, np.float32)
         matrix, notes = orientation(image, path)
+    if values.ndim < 4:
+        raise InputError(f"{path} has size {values.shape}; expected several values a voxel")
     values = values.reshape((*values.shape[:3], -1), order="F")
     return values.transpose(3, 2, 1, 0), matrix, values.shape[:3], notes
 
@@ -67,12 +75,11 @@ def _of_nifti(path: Path) -> tuple[NDArray[np.float32], np.ndarray, tuple[int, .
 def _of_itk(path: Path) -> tuple[NDArray[np.float32], np.ndarray, tuple[int, ...], list[str]]:
     import SimpleITK as sitk
 
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as an image: {' '.join(str(error).split())[-160:]}") from error
+    image = itk_image(path)
     if image.GetDimension() != 3:
         raise InputError(f"{path} is {image.GetDimension()}-D with several values a voxel; expected 3-D")
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        raise InputError(f"{path} holds one value a voxel; expected several")
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     matrix[:3, 3] = image.GetOrigin()
@@ -105,4 +112,4 @@ def _write_itk(values: NDArray[Any], geometry: Geometry, scratch: Path) -> None:
     try:
         sitk.WriteImage(image, str(scratch), useCompression=True)
     except RuntimeError as error:
-        raise OSError(" ".join(str(error).split())[-160:]) from error
+        raise OSError(complaint(error)) from error

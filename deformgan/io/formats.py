@@ -14,7 +14,7 @@ import numpy as np
 from deformgan.errors import InputError, OutputError
 from deformgan.io.dicom import read_dicom
 from deformgan.io.geometry import Geometry
-from deformgan.io.itk_header import ITK_ENDINGS
+from deformgan.io.itk_header import ITK_ENDINGS, complaint, itk_image
 from deformgan.io.nifti import NIFTI_ENDINGS, read_nifti
 from deformgan.io.volume import Volume, checked_image, orthonormal
 from deformgan.io.whole_file import whole_file
@@ -50,7 +50,10 @@ def read_volume(path: str | os.PathLike[str], *, volume: int | None = None, kind
 def source_exists(source: str) -> bool:
     """Whether a file, a folder, or the folder of a DICOM series (FOLDER:UID) is there."""
     match = _SERIES.match(source)
-    return Path(source).exists() or (match is not None and Path(match["folder"]).is_dir())
+    try:
+        return Path(source).exists() or (match is not None and Path(match["folder"]).is_dir())
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def source_files(source: str | os.PathLike[str]) -> list[Path]:
@@ -79,7 +82,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, dtype: Any = N
         try:
             _write(array, volume, scratch, ending)
         except RuntimeError as error:
-            raise OutputError(f"{target}: cannot be written: {' '.join(str(error).split())[-160:]}") from error
+            raise OutputError(f"{target}: cannot be written: {complaint(error)}") from error
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:
@@ -101,38 +104,19 @@ def _read(source: str | os.PathLike[str], volume: int | None) -> tuple[np.ndarra
         raise InputError(f"{source}: no such file or folder")
     if path.is_dir():
         return _from_itk(read_dicom(path, series), str(path), None)
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes)")
     ending = _ending(path, NIFTI_ENDINGS + ITK_ENDINGS)
     if ending in NIFTI_ENDINGS:
         array, matrix, notes = read_nifti(path, volume)
         geometry, more = orthonormal(matrix, array.shape, str(path))
         return array.T, geometry, notes + more
     if ending in ITK_ENDINGS:
-        return _from_itk(_read_itk(path), str(path), volume)
+        return _from_itk(itk_image(path), str(path), volume)
     raise InputError(f"{path}: unknown ending; expected {', '.join(NIFTI_ENDINGS + ITK_ENDINGS)} or a DICOM folder")
 
 
 def _ending(path: Path, endings: tuple[str, ...]) -> str | None:
     name = path.name.lower()
     return max((e for e in endings if name.endswith(e)), key=len, default=None)
-
-
-def _read_itk(path: Path) -> Any:
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-        need = int(np.prod([int(n) for n in reader.GetSize()], dtype=object)) * reader.GetNumberOfComponents()
-        beside = sum(p.stat().st_size for p in path.parent.iterdir() if p.is_file()) if path.suffix[-2:] == "hd" else 0
-        have = max(path.stat().st_size, beside)
-        if need > have * 1100:
-            raise InputError(f"{path}: its header promises {need} voxels, the file has {have} bytes; it is damaged")
-        return reader.Execute()
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as an image: {' '.join(str(error).split())[-160:]}") from error
 
 
 def _from_itk(image: Any, name: str, volume: int | None) -> tuple[np.ndarray, Geometry, list[str]]:
@@ -159,11 +143,21 @@ def _whole_numbers(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or (array != np.rint(array)).any():
             raise InputError(f"{name}: expected whole-number labels, found fractions or values that are not finite")
+        _check_range(array, np.int32, name)
         array = array.astype(np.int32)
     if array.dtype.kind not in "bui":
         raise InputError(f"{name}: expected whole-number labels, found {array.dtype}")
+    if array.dtype.kind == "u":
+        _check_range(array, np.int64, name)
     kept = {"b": "uint8", "u": {1: "uint8", 2: "int32"}.get(array.dtype.itemsize, "int64")}
     return np.ascontiguousarray(array, dtype=kept.get(array.dtype.kind, array.dtype.newbyteorder("=")))
+
+
+def _check_range(array: np.ndarray, dtype: Any, name: str) -> None:
+    """Raise InputError for labels that the type would turn into others."""
+    limits = np.iinfo(dtype)
+    if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
+        raise InputError(f"{name}: has labels up to {array.max():g}; give them numbers below {limits.max}")
 
 
 def _write(array: np.ndarray, volume: Volume, scratch: Path, ending: str) -> None:
@@ -172,7 +166,7 @@ def _write(array: np.ndarray, volume: Volume, scratch: Path, ending: str) -> Non
     plain = Volume(torch.from_numpy(np.ascontiguousarray(array)), volume.geometry)
     if ending in NIFTI_ENDINGS:
         packed = ending == ".nii.gz"
-        with gzip.open(scratch, "wb", compresslevel=1) if packed else open(scratch, "wb") as stream:
+        with gzip.GzipFile(scratch, "wb", compresslevel=1, mtime=0) if packed else open(scratch, "wb") as stream:
             stream.write(plain.to_nibabel().to_bytes())
         return
     import SimpleITK as sitk

@@ -16,8 +16,8 @@ from deformgan.io.nifti import NIFTI_ENDINGS, open_nifti, readable
 ImageKind = Literal["scalars", "series", "vectors", "tensors"]
 
 COMPONENTS = {"vectors": 3, "tensors": 6}
-VECTORS, TENSORS = 1007, 1005  # NIfTI's intents of vectors and of symmetric matrices
-_LABELS, _DISPLACEMENTS = 1002, 1006
+VECTORS, TENSORS, DISPLACEMENTS = 1007, 1005, 1006  # NIfTI's intents; tensors are symmetric matrices
+_LABELS = 1002
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _of_nifti(path: Path) -> Contents:
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
     components = shape[4] if len(shape) == 5 and shape[3] == 1 else None
-    if len(shape) == 4 and intent in (VECTORS, _DISPLACEMENTS, TENSORS):
+    if len(shape) == 4 and intent in (VECTORS, DISPLACEMENTS, TENSORS):
         components = shape[3]
     if components is not None:
         return Contents(_kind_of(components, str(path)), dtype)

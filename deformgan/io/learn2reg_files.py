@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deformgan.errors import InputError
+from deformgan.io.nifti import check_numbers, open_nifti, readable
 
 
 def read_voxel_displacement(path: str | os.PathLike[str]) -> NDArray[np.float32] | None:
@@ -24,7 +25,7 @@ def read_voxel_displacement(path: str | os.PathLike[str]) -> NDArray[np.float32]
         raise InputError(f"{source}: no such file")
     try:
         u = _array(source)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"{source}: cannot be read as a displacement of Learn2Reg: {reason}") from error
     if u is not None and (u.ndim != 4 or u.shape[3] != 3 or u.dtype.kind not in "fiu" or not np.isfinite(u).all()):
@@ -38,11 +39,9 @@ def _array(source: Path) -> np.ndarray | None:
             return np.asarray(file["arr_0"])
     if not source.name.endswith((".nii", ".nii.gz")):
         return None
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        image: Any = nibabel.load(source)
-    except ImageFileError as error:
-        raise ValueError(str(error)) from error
-    return np.asarray(image.dataobj, np.float32) if len(image.shape) == 4 else None
+    with readable(source):
+        image = open_nifti(source)
+        if len(image.shape) != 4:
+            return None
+        check_numbers(image, source)
+        return np.asarray(image.dataobj, np.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +58,10 @@ def read_mesh(path: str | os.PathLike[str], *, space: str | None = None) -> Mesh
         points = _points(data, ending, source)
     except (InputError, OSError) as error:
         raise InputError(f"{source}: {error}") from error
+    except (ValueError, IndexError, OverflowError) as error:
+        raise InputError(f"{source}: is damaged: {' '.join(str(error).split())[:160]}") from error
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise InputError(f"{source}: expected points of three coordinates each, found an array {points.shape}")
     if own is not None and space is not None and own != space.upper():
         raise InputError(f"{source}: the file says {own}, but {space.upper()} was asked for; leave --space out")
     if own is None and space is None:
@@ -122,13 +127,13 @@ def _gifti(path: Path) -> Any:
 
     try:
         return nibabel.load(path)
-    except (ExpatError, ImageFileError, ValueError, EOFError) as error:
+    except (ExpatError, ImageFileError, ValueError, EOFError, KeyError, TypeError, zlib.error) as error:
         raise InputError(f"cannot be read as GIFTI: {' '.join(str(error).split())[:160]}") from error
 
 
 def _pointset(image: Any) -> Any:
     arrays = [array for array in getattr(image, "darrays", []) if array.intent == _POINTSET]
-    if len(arrays) != 1:
+    if len(arrays) != 1 or arrays[0].data is None:
         raise InputError(f"expected one array of points, found {len(arrays)}; is it a surface?")
     return arrays[0]
 

@@ -8,10 +8,7 @@ further columns too, such as the settings of each pair.
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +17,7 @@ from typing import Any
 
 from deformgan.errors import InputError
 from deformgan.io.formats import source_exists
+from deformgan.io.tables import parsed_json, read_table, read_text
 
 FILES = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
 SPLITS = ("train", "validation")
@@ -71,15 +69,11 @@ def table_rows(
     files: the columns that name files, made absolute.  there: they must exist.  Raises InputError.
     """
     place = Path(path)
-    try:
-        text = place.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    json_, number = place.suffix.lower() == ".json", 0
-    rows = _from_json(place, text, columns) if json_ else csv.DictReader(io.StringIO(text))
+    json_ = place.suffix.lower() == ".json"
+    rows: Sequence[Mapping[str, Any]] = _from_json(place, columns) if json_ else read_table(place)
     folder = str(place.resolve().parent)
-    for number, row in enumerate(rows, start=1):
-        where = f"{place}: row {number if json_ else number + 1}"
+    for number, row in enumerate(rows, start=1 if json_ else 2):
+        where = f"{place}: row {number}"
         values = _texts(where, row, columns)
         for name in files:
             if values[name]:
@@ -87,16 +81,13 @@ def table_rows(
                 if there and not source_exists(values[name]):
                     raise InputError(f"{where}: {name}: no such file: {values[name]}")
         yield where, values
-    if not number:
+    if not rows:
         example = ",".join(columns[:2])
         raise InputError(f"{place}: no pairs or images; expected a header line such as '{example}' and a line for each")
 
 
-def _from_json(place: Path, text: str, columns: Sequence[str]) -> list[Mapping[str, Any]]:
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{place}:{error.lineno}: not JSON: {error.msg}") from error
+def _from_json(place: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
+    rows = parsed_json(read_text(place), place)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{place}: expected a list of objects with the keys {', '.join(columns)}")
     return rows

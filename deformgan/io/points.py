@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deformgan.errors import InputError, OutputError
+from deformgan.io.tables import parsed_json, read_text
 from deformgan.io.volume import RAS_LPS
 from deformgan.io.whole_file import whole_file
 
@@ -86,7 +87,7 @@ def read_landmarks(path: str | os.PathLike[str], *, space: str | None = None) ->
     text = _text(source)
     try:
         if ending in _MARKUPS:
-            points, names = _of_markups(_document(text), _space(space))
+            points, names = _of_markups(_document(text, source), _space(space))
         else:
             table = _table(text, ending, _space(space))
             points = [_numbers([row[c] for c in table.columns], row) for row in table.rows]
@@ -94,7 +95,9 @@ def read_landmarks(path: str | os.PathLike[str], *, space: str | None = None) ->
             points = [_flipped(point, table.space) for point in points]
         return Landmarks(np.array(points, dtype=np.float64).reshape(-1, 3), tuple(names))
     except InputError as error:
-        raise InputError(f"{source}: {error}") from error
+        raise InputError(str(error) if str(error).startswith(str(source)) else f"{source}: {error}") from error
+    except csv.Error as error:
+        raise InputError(f"{source}: is not a table: {error}") from error
 
 
 def write_landmarks(
@@ -114,7 +117,7 @@ def write_landmarks(
     ending = _ending(target, OutputError)
     if template is not None and _kind(_ending(Path(template), InputError)) == _kind(ending):
         try:
-            text = _refilled(landmarks, _text(Path(template)), ending, _space(space))
+            text = _refilled(landmarks, Path(template), ending, _space(space))
         except InputError as error:
             raise InputError(f"{template}: {error}") from error
     else:
@@ -137,10 +140,7 @@ def _ending(path: Path, error: type[InputError] | type[OutputError]) -> str:
 def _text(path: Path) -> str:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from error
+    return read_text(path)
 
 
 def _space(text: str | None) -> Space | None:
@@ -166,8 +166,9 @@ def _flipped(point: Any, space: Space) -> NDArray[np.float64]:
 def _numbers(values: list[str], row: object) -> list[float]:
     try:
         return [float(value) for value in values]
-    except (TypeError, ValueError) as error:
-        raise InputError(f"expected three numbers (decimal point, not comma), found {row}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        shown = str(row)[:80]
+        raise InputError(f"expected three numbers (decimal point, not comma), found {shown}") from error
 
 
 def _table(text: str, ending: str, told: Space | None) -> _Table:
@@ -216,11 +217,8 @@ def _whole(rows: list[list[str]], width: int) -> list[list[str]]:
     return rows
 
 
-def _document(text: str) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"is not JSON: {error}") from error
+def _document(text: str, path: Path) -> dict[str, Any]:
+    document = parsed_json(text, path)
     if not isinstance(document, dict) or not isinstance(document.get("markups"), list):
         raise InputError("has no list 'markups'; expected a markups file of Slicer")
     return document
@@ -229,12 +227,15 @@ def _document(text: str) -> dict[str, Any]:
 def _control_points(document: dict[str, Any], told: Space | None) -> Iterator[tuple[dict[str, Any], Space]]:
     """Each control point that has a position, and its space."""
     for markup in document["markups"]:
+        listed = markup.get("controlPoints") or [] if isinstance(markup, dict) else None
+        if not isinstance(listed, list) or not all(isinstance(point, dict) for point in listed):
+            raise InputError("expected markups with a list 'controlPoints' of objects; the file is damaged")
         if (kind := markup.get("type", "Fiducial")) not in _POINT_MARKUPS:
             raise InputError(f"a markup of type {kind} is not a set of points; expected {', '.join(_POINT_MARKUPS)}")
         system = str(markup.get("coordinateSystem", "LPS")).upper()
         if system not in _FCSV_SYSTEMS:
             raise InputError(f"coordinateSystem {system} is not supported; save it in Slicer as LPS or RAS")
-        for point in markup.get("controlPoints") or []:
+        for point in listed:
             if point.get("positionStatus", "defined") == "defined":
                 yield point, _agreed(_FCSV_SYSTEMS[system], told)
 
@@ -250,10 +251,11 @@ def _of_markups(document: dict[str, Any], told: Space | None) -> tuple[list[Any]
     return points, names
 
 
-def _refilled(landmarks: Landmarks, text: str, ending: str, told: Space | None) -> str:
+def _refilled(landmarks: Landmarks, template: Path, ending: str, told: Space | None) -> str:
     """The template's text with other coordinates."""
+    text = _text(template)
     if ending in _MARKUPS:
-        document = _document(text)
+        document = _document(text, template)
         slots = list(_control_points(document, told))
         _check_count(landmarks, len(slots))
         for (slot, space), point in zip(slots, landmarks.points, strict=True):

@@ -87,7 +87,7 @@ def writing_series(
     header = _header(like, geometry, np.dtype(dtype))
     with whole_file(target) as scratch:
         packed = target.name.lower().endswith(".gz")
-        with gzip.open(scratch, "wb", compresslevel=1) if packed else open(scratch, "wb") as stream:
+        with gzip.GzipFile(scratch, "wb", compresslevel=1, mtime=0) if packed else open(scratch, "wb") as stream:
             header.write_to(stream)
             stream.write(b"\0" * (int(header["vox_offset"]) - stream.tell()))
 

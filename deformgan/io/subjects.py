@@ -3,7 +3,8 @@
 CSV with a header line, or JSON with a list of objects.  Columns: mr, ct (files, seen from the manifest's folder; one of
 them may be missing, where nothing asks for pairs); and, where wanted, transform (a file that maps points of the MR to
 points of the CT; otherwise the two lie on each other in world coordinates), mask (on the MR's grid, not 0 where both
-show something), subject (by default the first file's name) and split (train, validation or test).
+show something), labels (of structures), labels_on (mr or ct: the image that they belong to), subject (by default the
+first file's name; needed for a DICOM folder) and split (train, validation or test).
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from pathlib import Path
 
 from deformgan.errors import InputError
 from deformgan.io.pairs import table_rows
+from deformgan.io.recorded import is_dicom
 from deformgan.io.whole_file import whole_file
 
-FILES = ("mr", "ct", "transform", "mask")
+FILES = ("mr", "ct", "transform", "mask", "labels")
+KINDS = ("mr", "ct")
 SPLITS = ("train", "validation", "test")
 
 
@@ -30,6 +33,8 @@ class SubjectFiles:
     ct: str = ""
     transform: str = ""
     mask: str = ""
+    labels: str = ""
+    labels_on: str = ""
     subject: str = ""
     split: str = ""
 
@@ -45,7 +50,13 @@ def read_subjects(path: str | os.PathLike[str]) -> list[SubjectFiles]:
             raise InputError(f"{where}: mr and ct are both empty; give one at least")
         if values["split"] not in ("", *SPLITS):
             raise InputError(f"{where}: split must be {', '.join(SPLITS)} or empty, got {values['split']!r}")
-        name = values["subject"] or Path(values["mr"] or values["ct"]).name.split(".")[0]
+        on = values["labels_on"]
+        if on and (on not in KINDS or not values["labels"] or not values[on]):
+            raise InputError(f"{where}: labels_on is {on!r}; it must be mr or ct, and that image and labels be given")
+        first = values["mr"] or values["ct"]
+        if not values["subject"] and is_dicom(first):
+            raise InputError(f"{where}: subject is empty; the name of a DICOM folder may be a patient's, so give one")
+        name = values["subject"] or Path(first).name.split(".")[0]
         subjects.append(SubjectFiles(**{**values, "subject": name}))
     return subjects
 

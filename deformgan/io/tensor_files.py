@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deformgan.errors import InputError, OutputError
+from deformgan.io.whole_file import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,20 +19,16 @@ ENDING = ".safetensors"
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write the tensors, a hash of them among the metadata.  Raises OutputError."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    scratch = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(plain, scratch, {**metadata, "sha256": _hash(plain)})
-        with open(scratch, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(scratch, path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    with whole_file(path) as scratch:
+        # Not by safetensors' own writer: its file may be read by its owner alone.
+        scratch.write_bytes(save(plain, {**metadata, "sha256": _hash(plain)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all: it is written under a scratch name in its folder, then renamed."""
+"""A file appears whole or not at all: it is written in a workplace beside it, then renamed."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deformgan.errors import OutputError
+from deformgan.io.workplace import workplace
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """The scratch name to write to; when the block ends well it becomes `path`, else it is deleted.
+    """The name to write to, which ends as `path` does; when the block ends well the file there becomes `path`.
 
-    The scratch name has the ending of `path`.  Raises OutputError where the system refuses to write.
+    Raises OutputError where the system refuses to write.
     """
     target = Path(path)
     if not target.parent.is_dir():
         raise OutputError(f"{target}: its folder does not exist; make it, or choose another with --out")
-    scratch = target.with_name(f".{os.getpid()}.{target.name}")
     try:
-        yield scratch
-        os.replace(scratch, target)
+        with workplace(target) as place:
+            scratch = place / target.name
+            yield scratch
+            with open(scratch, "rb") as stream:
+                os.fsync(stream.fileno())  # some disks say only here that they are full
+            os.replace(scratch, target)
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        if os.access(target.parent, os.W_OK):
-            scratch.unlink(missing_ok=True)

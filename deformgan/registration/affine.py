@@ -26,12 +26,15 @@ FINALISTS = 3  # basins climbed at the finest level
 ENOUGH = 1e-6  # a step that raises the score by less, as a share of it, is the last
 
 
-def rigid_then_affine(poses: Poses, starts: list[Array], stage: Stage, ranges: Ranges, show: Show) -> Array:
+def rigid_then_affine(
+    poses: Poses, starts: list[Array], stage: Stage, ranges: Ranges, show: Show, *, believable: Callable[[Array], bool]
+) -> Array:
     """The best map from `starts` (4x4, LPS mm, fixed -> moving; the header's own first).
 
     The basin is chosen by affine climbs, since a scale of a few percent can hide the right one from rigid maps, and at
     the finer levels, since the coarse one is too rough to choose: there a limb may slide along itself, so one climb
     begins at the finest level from where the headers put the images. More freedom is kept only where the score rises.
+    believable: of a map; where the best is not, a worse one that is goes before it.
     """
 
     def tried_from(start: Array) -> tuple[Array, float]:
@@ -42,7 +45,8 @@ def rigid_then_affine(poses: Poses, starts: list[Array], stage: Stage, ranges: R
     best = np.argsort([-score * _bonus(k) for k, (_, score) in enumerate(tried)], kind="stable")[:FINALISTS]
     begun = [(int(k), starts[k], tried[k][0]) for k in best] + [(0, np.eye(4), np.eye(4))]
     final = side_by_side(lambda way: climb(poses.fine, way[2], "affine", 60, ranges), begun)
-    winner = max(range(len(final)), key=lambda n: final[n][1] * _bonus(begun[n][0]))
+    ranked = sorted(range(len(final)), key=lambda n: -final[n][1] * _bonus(begun[n][0]))
+    winner = next((n for n in ranked if believable(final[n][0])), ranked[0])
     rigid, score = climb(poses.fine, begun[winner][1], "rigid", 40, ranges)
     show(Progress("rigid", f"{FINE_MM:g} mm", 1, 1, -score))
     if stage == "rigid":

@@ -14,7 +14,7 @@ the force and its numbers are ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -103,6 +103,37 @@ class Level:
         return near if self.fixed.valid is None else near * self.fixed.valid
 
 
+class Pull:
+    """How two images at one resolution pull at the field: their loss, and its derivative by the displacement."""
+
+    def __init__(self, level: Level, weights: Mapping[str, float], options: Options) -> None:
+        moving = level.moving.image
+        options = replace(options, warped_range=(float(moving.min()), float(moving.max())))
+        self.loss_of = Objective(weights, level.fixed.image, options=options)
+        seen = moving, level.matrix, level.factors, level.weight(), level.moving.valid
+        self.view = MovingView(*seen, everywhere=self.loss_of.looks_beyond)
+
+    def __call__(self, u: Tensor) -> tuple[float, Tensor]:
+        """u: (1, 3, Z, Y, X) on the level's lattice, z y x, in voxels of the fixed level."""
+        loss, _, by_warped = self.loss_of.with_derivative(*self.view(u), self.view.spans)
+        return loss, self.view.pull_back(by_warped)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Two images of one modality on the grids of a pair, compared beside it: `weight` times signed LCC of `window`."""
+
+    fixed: Appearance
+    moving: Appearance
+    weight: float
+    window: int
+
+    def pull(self, affine: NDArray[np.float64], spacing_mm: float) -> Pull:
+        """At the level of about `spacing_mm`."""
+        level = Level.of(self.fixed, self.moving, affine, spacing_mm)
+        return Pull(level, {"lcc": self.weight}, Options(window=self.window, squared=False, floor=Settings.floor))
+
+
 def deform(
     fixed: Appearance,
     moving: Appearance,
@@ -112,8 +143,12 @@ def deform(
     levels: Sequence[tuple[float, int]],
     show: Show = silent,
     start: Field | None = None,
+    beside: Beside | None = None,
 ) -> Field:
-    """Coarse to fine over `levels` (voxel in mm, iterations), down to the finer image's own voxels, from `start`."""
+    """Coarse to fine over `levels` (voxel in mm, iterations), down to the finer image's own voxels, from `start`.
+
+    beside: what else pulls; `weights` may then be empty.
+    """
     finest = min(*fixed.geometry.spacing, *moving.geometry.spacing)
     u = start
     for mm, iterations in [level for level in levels if level[0] > 0.75 * finest] or [(finest, levels[-1][1])]:
@@ -121,8 +156,9 @@ def deform(
         def report(done: int, loss: float, mm: float = mm, iterations: int = iterations) -> None:
             show(Progress("deformable", f"{mm:g} mm", done, iterations, loss))
 
-        u = solve_level(Level.of(fixed, moving, affine, mm), u, weights, iterations, settings, report)
-        for image in (fixed, moving):
+        also = [] if beside is None else [beside.pull(affine, mm)]
+        u = solve_level(Level.of(fixed, moving, affine, mm), u, weights, iterations, settings, report, also)
+        for image in (fixed, moving) if beside is None else (fixed, moving, beside.fixed, beside.moving):
             image.shrunk.clear()  # no later level asks for these
     assert u is not None  # there is always a level
     return u
@@ -135,8 +171,12 @@ def solve_level(
     iterations: int,
     settings: Settings,
     report: Callable[[int, float], None] = lambda done, loss: None,
+    also: Sequence[Pull] = (),
 ) -> Field:
-    """Deform from `start` for `iterations` steps.  Raises RegistrationError when the similarity is not finite."""
+    """Deform from `start` for `iterations` steps; `also` pulls too, and alone where there are no weights.
+
+    Raises RegistrationError when the similarity is not finite.
+    """
     image = level.fixed.image
     cell = image.new_tensor(level.factors).view(1, 3, 1, 1, 1)
     spacing = image.new_tensor(level.fixed.geometry.spacing[::-1]).view(1, 3, 1, 1, 1)
@@ -145,18 +185,16 @@ def solve_level(
     force_sigma, elastic_sigma = (
         [s * voxel / n for n in level.lattice.spacing[::-1]] for s in (settings.force_sigma, settings.elastic_sigma)
     )
-    brightness = float(level.moving.image.min()), float(level.moving.image.max())
-    options = Options(window=settings.window, floor=settings.floor, warped_range=brightness)
-    loss_of = Objective(weights, image, options=options)
-    seen = level.moving.image, level.matrix, level.factors, level.weight(), level.moving.valid
-    view = MovingView(*seen, everywhere=loss_of.looks_beyond)
+    options = Options(window=settings.window, floor=settings.floor)
+    pulls = [*([Pull(level, weights, options)] if weights else []), *also]
     for done in range(iterations):
-        loss, _, by_warped = loss_of.with_derivative(*view(u * cell), view.spans)
+        losses, forces = zip(*(pull(u * cell) for pull in pulls), strict=True)
+        loss = sum(losses)
         if not np.isfinite(loss):
             raise RegistrationError(
                 f"the similarity {dict(weights)} is not finite at iteration {done}; check the images"
             )
-        force = view.pull_back(by_warped) / spacing
+        force = sum(forces[1:], forces[0]) / spacing
         s = _step(gaussian_smooth(force, force_sigma), force_sigma, settings.step * voxel) / (spacing * cell)
         longest = s.square().sum(1, keepdim=True).sqrt_().clamp_min_(MOST_VOXELS)
         u = gaussian_smooth(compose(u, s * (MOST_VOXELS / longest)), elastic_sigma)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ FILE = f"model{ENDING}"  # of a training run
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 AUTO = "auto"  # in place of a name: whichever of those that ship serves the pair best, if any
 CARD = ".md"  # beside the weights
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,9 @@ class Model:
         return text
 
     def network(self) -> TransformationNetwork:
-        """T, ready to predict."""
-        network = build_transformation(self.config.transformation)
-        network.load_state_dict({name: w.float() for name, w in under(self.tensors, "transformation.").items()})
-        return network.eval()
+        """T, ready to predict.  Raises InputError where weights and configuration do not fit."""
+        weights = under(self.tensors, "transformation.")
+        return with_weights(lambda: build_transformation(self.config.transformation), weights, self.name).eval()
 
 
 def build_transformation(config: TransformationConfig) -> TransformationNetwork:
@@ -70,6 +70,32 @@ def build_transformation(config: TransformationConfig) -> TransformationNetwork:
     )
 
 
+def with_weights(build: Callable[[], Network], weights: Mapping[str, Tensor], name: str) -> Network:
+    """A network with these weights; built where they fit, so that a lying configuration of `name` claims no memory."""
+    check_weights(build, weights, name)
+    network = build()
+    network.load_state_dict({key: w.float() for key, w in weights.items()})
+    return network
+
+
+def check_weights(build: Callable[[], torch.nn.Module], weights: Mapping[str, Tensor], name: str) -> None:
+    """Raise InputError where the weights are not those of the network, or not finite; `name`: of their file."""
+    with torch.device("meta"):
+        wanted = {key: w.shape for key, w in build().state_dict().items()}
+    if wanted != {key: w.shape for key, w in weights.items()}:
+        raise InputError(f"{name}: its weights do not fit the configuration that it names; is it of another network?")
+    if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
+        raise InputError(f"{name}: has weights that are not finite; its training failed, take another checkpoint")
+
+
+def figures_of_model(text: str, name: str) -> dict[str, float]:
+    """The figures, JSON, that a model file carries.  Raises InputError."""
+    try:
+        return {str(key): float(value) for key, value in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{name}: its figures cannot be read; the file is not whole") from error
+
+
 def save_model(path: Path, tensors: Mapping[str, Tensor], config: TrainConfig, figures: Mapping[str, float]) -> None:
     """Write a model file; see Model."""
     metadata = {"format": FORMAT, "config": config.model_dump_json(), "figures": json.dumps(dict(figures))}
@@ -78,16 +104,18 @@ def save_model(path: Path, tensors: Mapping[str, Tensor], config: TrainConfig, f
 
 def load_model(name: str) -> Model:
     """The model NAME that ships, a file, or a training run's folder.  Raises InputError."""
-    from deformgan.config import TrainConfig  # brings pydantic, which most registrations do without
+    from deformgan.config import TrainConfig, config_of_model  # brings pydantic, which most registrations do without
 
     place = _place(name)
     tensors, metadata = read_tensors(place)
     if metadata.get("format") != FORMAT:
         raise InputError(f"{place}: not a deformgan model ({metadata.get('format', 'no format is named')})")
-    config = TrainConfig.model_validate_json(metadata["config"])
-    return Model(
-        place.stem if place.name != FILE else place.parent.name, config, tensors, json.loads(metadata["figures"])
-    )
+    config = config_of_model(metadata.get("config", ""), str(place))
+    if not isinstance(config, TrainConfig):
+        raise InputError(f"{place}: it names a configuration of synthesis; the file is not whole")
+    figures = figures_of_model(metadata.get("figures", ""), str(place))
+    check_weights(lambda: build_transformation(config.transformation), under(tensors, "transformation."), str(place))
+    return Model(place.stem if place.name != FILE else place.parent.name, config, tensors, figures)
 
 
 def shipped_models() -> list[str]:

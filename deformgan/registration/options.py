@@ -34,7 +34,7 @@ class RegisterOptions:
     """How to register.
 
     stage: how far to go.  preset: fast, default or accurate.  similarity: of the deformable stage, such as
-    "lg=1,gc=0.5"; None = chosen by the kind of pair.
+    "lg=1,gc=0.5", with a bridge "bridge=1,gc=0.5"; None = chosen by the kind of pair.
     engine: of the rigid and affine stages, "analytic" or "autograd" (slower; the same to rounding).
     max_rotation: degrees about each axis; max_shift: mm along each axis; max_scale: a factor, 1.2 = 1 / 1.2 to 1.2:
     how far start and affine may go from the headers' position, about the tissue's centre; None = anywhere.
@@ -77,9 +77,9 @@ class RegisterOptions:
             if value is not None and not least < value < math.inf:
                 raise InputError(f"{name} must be above {least:g}; got {value:g}")
         if self.similarity is not None:
-            from deformgan.similarity.objective import parse_similarity  # brings torch
+            from deformgan.registration.bridge import parted  # brings torch
 
-            parse_similarity(self.similarity)
+            parted(self.similarity)
 
     @property
     def ranges(self) -> Ranges:

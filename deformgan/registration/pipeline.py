@@ -21,16 +21,17 @@ from deformgan.io.volume import Volume, as_volume
 from deformgan.kernels.threads import set_threads
 from deformgan.registration.affine import rigid_then_affine
 from deformgan.registration.appearance import Appearance
+from deformgan.registration.bridge import Bridge, Make, bridge_of, check_options, parted, role_of_mr
 from deformgan.registration.deformable import Field, deform
 from deformgan.registration.field_of_view import without_missing
 from deformgan.registration.models import AUTO, Model, left_to_refine, load_model, models_named, predict
 from deformgan.registration.options import PRESETS, RegisterOptions
-from deformgan.registration.pose import COARSE_MM, LEAST_SHARE, PoseMeasure, Poses
+from deformgan.registration.plausible import implausible
+from deformgan.registration.pose import COARSE_MM, FINE_MM, LEAST_SHARE, PoseMeasure, Poses
 from deformgan.registration.progress import Clock, Progress, Show, silent
 from deformgan.registration.recipe import Recipe
 from deformgan.registration.result import Registration, trusted
 from deformgan.registration.start import find_starts, starts_near_header
-from deformgan.similarity.objective import parse_similarity
 from deformgan.spatial.resample import resample
 from deformgan.spatial.transform import Transform
 
@@ -41,13 +42,15 @@ def register(
     *,
     fixed_mask: Any = None,
     moving_mask: Any = None,
+    bridge: Any = None,
     options: RegisterOptions | None = None,
     progress: Show = silent,
 ) -> Registration:
     """Align `moving` to `fixed`: any modalities, any grids; both and the masks as `as_volume` takes them.
 
-    The result's transform maps fixed points to moving points, LPS mm.  Raises InputError for input that cannot be used
-    and RegistrationError where the images do not meet.
+    bridge: of a CT and an MR, a CT made of the MR, in HU and on its grid, likewise; it is compared with the CT in the
+    MR's place (docs/synthesis.md).  The result's transform maps fixed points to moving points, LPS mm.  Raises
+    InputError for input that cannot be used and RegistrationError where the images do not meet.
 
     >>> import deformgan
     >>> ct, mr = "data/sts/STS_051_CT.nii.gz", "data/sts/STS_051_MR_T1.nii.gz"
@@ -60,15 +63,18 @@ def register(
     """
     options, clock = options or RegisterOptions(), Clock()
     preset = PRESETS[options.preset]
+    check_options(options, bridged=bridge is not None)
     device = _device(options.device)
     use_threads(options.threads)
     models = [load_model(name) for name in models_named(options.model)]
     with clock.stage("read"):
         pair = as_volume(fixed), as_volume(moving)
         masks = mask_on(fixed_mask, pair[0], "fixed"), mask_on(moving_mask, pair[1], "moving")
+        between = None if bridge is None else bridge_of(as_volume(bridge), *pair, _source(bridge))
     with clock.stage("prepare"):
         f, m = (Appearance.of(v, k, torch.device("cpu")) for v, k in zip(pair, masks, strict=True))
         poses = Poses.between(f, m, preset.samples, options.seed, options.engine)
+        small = f.at(FINE_MM), m.at(FINE_MM)
     stages = {"start": Transform.identity()}
     with clock.stage("start"), threadpool_limits(1, user_api="blas"):  # BLAS threads spin on the kernels' cores
         progress(Progress("start", f"{COARSE_MM:g} mm", 0, 1, float("nan")))
@@ -77,27 +83,45 @@ def register(
         else:
             starts = starts_near_header(poses, f, m, options.seed, options.ranges)
     with clock.stage("affine"), threadpool_limits(1, user_api="blas"):
-        matrix = rigid_then_affine(poses, starts, options.stage, options.ranges, progress)
+        matrix = rigid_then_affine(
+            poses,
+            starts,
+            options.stage,
+            options.ranges,
+            progress,
+            believable=lambda m: not implausible(*small, Transform((Affine(m),))),
+        )
         stages["rigid" if options.stage == "rigid" else "affine"] = Transform((Affine(matrix),))
-    warnings = [note for v in pair for note in v.notes] + _overlap_notes(poses.fine, matrix)
+    warnings = [note for v in (*pair, *masks) if v for note in v.notes] + _overlap_notes(poses.fine, matrix)
     recipe = None
     if options.stage == "deformable":
         with clock.stage("deformable"):
             if device.type != "cpu":
                 f, m = (Appearance.of(v, k, device) for v, k in zip(pair, masks, strict=True))
             f, m = without_missing(f, m, matrix)
-            recipe = Recipe.for_pair(f, m, matrix, options.similarity)
-            found, doubts = _deformable(f, m, matrix, recipe, models, poses.fine, options, progress)
+            recipe = Recipe.for_pair(f, m, matrix, options.similarity, bridged=between is not None)
+            found, doubts = _deformable(f, m, matrix, recipe, between, models, poses.fine, options, progress)
             stages |= found
             warnings += doubts
     with clock.stage("judge"):
         verdict = trusted(poses.fine, stages)
+        faults = implausible(*small, stages[verdict.kept])
     with clock.stage("resample"):
         transform = stages[verdict.kept]
         warped = resample(pair[1], transform, pair[0].geometry, outside=float(pair[1].tensor.min()))
-    sources = tuple(str(s) if isinstance(s, str | os.PathLike) else "" for s in (fixed, moving))
+    sources = _source(fixed), _source(moving)
     return Registration(
-        *pair, warped, transform, verdict, recipe, options, clock.seconds, tuple(warnings), (sources[0], sources[1])
+        *pair,
+        warped,
+        transform,
+        verdict,
+        recipe,
+        options,
+        clock.seconds,
+        tuple(warnings),
+        (sources[0], sources[1]),
+        between,
+        tuple(faults),
     )
 
 
@@ -106,6 +130,7 @@ def _deformable(
     moving: Appearance,
     matrix: NDArray[np.float64],
     recipe: Recipe,
+    bridge: Bridge | None,
     models: Sequence[Model],
     measure: PoseMeasure,
     options: RegisterOptions,
@@ -128,8 +153,9 @@ def _deformable(
         start, levels = predictions[best], left_to_refine(levels, models[best])
         found["model"] = transforms[best]
     if options.refine or start is None:
-        weights = parse_similarity(recipe.similarity)
-        field = deform(fixed, moving, matrix, weights, recipe.settings, levels, progress, start)
+        weights, share = parted(recipe.similarity)
+        beside = None if bridge is None else bridge.beside(fixed, moving, share)
+        field = deform(fixed, moving, matrix, weights, recipe.settings, levels, progress, start, beside)
         found["deformable"] = field.then(matrix)
     return found, doubts
 
@@ -141,18 +167,36 @@ def register_files(
     moving_mask: str | None = None,
     *,
     volume: int | None = None,
+    bridge: Make | None = None,
+    bridge_source: str = "",
     options: RegisterOptions | None = None,
     progress: Show = silent,
 ) -> Registration:
-    """`register` for files: masks may be None, `volume` picks one of a 4-D file; the result knows its sources."""
+    """`register` for files: masks may be None, `volume` picks one of a 4-D file; the result knows its sources.
+
+    bridge: makes the CT of the MR, whichever of the two that is; bridge_source: the file of what makes it.
+    """
     begin = time.perf_counter()
     with ThreadPoolExecutor(2) as both:  # most of it is unpacking, which lets other threads run
         pair = list(both.map(lambda path: read_volume(path, volume=volume), (fixed, moving)))
-    reading = time.perf_counter() - begin
-    found = register(*pair, fixed_mask=fixed_mask, moving_mask=moving_mask, options=options, progress=progress)
-    return replace(
-        found, sources=(fixed, moving), seconds={"read": reading + found.seconds.pop("read"), **found.seconds}
+    seconds = {"read": time.perf_counter() - begin}
+    made = None
+    if bridge is not None:
+        use_threads((options or RegisterOptions()).threads)
+        role = role_of_mr(pair[0], pair[1], (fixed, moving))
+        made = bridge(pair[0 if role == "fixed" else 1])
+        seconds["bridge"] = time.perf_counter() - begin - seconds["read"]
+    found = register(
+        *pair, fixed_mask=fixed_mask, moving_mask=moving_mask, bridge=made, options=options, progress=progress
     )
+    seconds["read"] += found.seconds.pop("read")
+    between = None if found.bridge is None else replace(found.bridge, source=bridge_source)
+    return replace(found, sources=(fixed, moving), seconds={**seconds, **found.seconds}, bridge=between)
+
+
+def _source(image: Any) -> str:
+    """The file that an image is of, "" where it came from memory."""
+    return str(image) if isinstance(image, str | os.PathLike) else ""
 
 
 def _device(name: str) -> torch.device:
@@ -183,16 +227,18 @@ def mask_on(source: Any, image: Volume, name: str) -> Volume | None:
     binary = Volume((mask.tensor > 0).to(torch.uint8), mask.geometry)
     if not binary.geometry.almost_equal(image.geometry):
         binary = resample(binary, Transform.identity(), image.geometry, interpolation="nearest")
+        binary = replace(binary, notes=(f"the {name} mask lies on another grid and is resampled",))
     if not bool(binary.tensor.any()):
         raise InputError(f"the {name} mask is empty on the {name} image's grid; check that it belongs to that image")
     return binary
 
 
 def _overlap_notes(measure: PoseMeasure, matrix: NDArray[np.float64]) -> list[str]:
-    share = float(measure.of_matrices(measure.oriented(matrix)[None])[0][0])
+    apart, share = (float(measure.of_matrices(measure.oriented(m)[None])[0][0]) for m in (np.eye(4), matrix))
     if share < LEAST_SHARE:
         raise RegistrationError(
             f"the images hardly meet: {100 * share:.0f} % of the smaller one lies inside the other after alignment; "
             "check that both show the same region, or bring them nearer in their headers"
         )
-    return [f"only {100 * share:.0f} % of the smaller image lies inside the other"] if share < 0.5 else []
+    notes = ["the headers put the images apart; they were brought together by their middles"] * (apart < LEAST_SHARE)
+    return notes + [f"only {100 * share:.0f} % of the smaller image lies inside the other"] * (share < 0.5)

@@ -17,7 +17,7 @@ SAME_CONTRAST = 0.11  # standard deviations between the sorted intensities of bo
 
 @dataclass(frozen=True)
 class Recipe:
-    """similarity: named terms with weights, as `parse_similarity` takes them."""
+    """similarity: named terms with weights, as `bridge.parted` takes them."""
 
     kind: str
     similarity: str
@@ -25,13 +25,22 @@ class Recipe:
 
     @classmethod
     def for_pair(
-        cls, fixed: Appearance, moving: Appearance, matrix: NDArray[np.float64], similarity: str | None
+        cls,
+        fixed: Appearance,
+        moving: Appearance,
+        matrix: NDArray[np.float64],
+        similarity: str | None,
+        *,
+        bridged: bool = False,
     ) -> Recipe:
         """CT beside MR; else one modality where both show the same histogram of the same tissue; else two.
 
         `matrix` maps fixed points to moving points, LPS mm; `similarity`, where given, replaces the recipe's own.
+        bridged: a CT made of the MR stands beside it.
         """
-        if fixed.ct != moving.ct:
+        if bridged:
+            recipe = BRIDGED
+        elif fixed.ct != moving.ct:
             recipe = CT_AND_MR
         else:
             recipe = ONE_MODALITY if _contrast_distance(fixed, moving, matrix) < SAME_CONTRAST else TWO_MODALITIES
@@ -44,6 +53,10 @@ TWO_MODALITIES = Recipe("two modalities", SIMILARITY, Settings(elastic_sigma=1.6
 # Edges are few and fields of view small, so the field is stiff; a wider window often holds skin, bone and air, which no
 # line relates, and would pull the one over the other.
 CT_AND_MR = Recipe("CT and MR", SIMILARITY, Settings(elastic_sigma=8.0, force_sigma=6.0, window=3))
+# The real pair's own terms hold a weak bridge to its place. GC, signed, would pull the edges of fat, bright in T1 and
+# dark in CT, the wrong way even beside a perfect bridge; LG, blind to the sign, holds it less than MI does
+# (docs/synthesis.md).
+BRIDGED = Recipe("CT and MR, bridged", "mi=0.3,lcc=0.35,bridge=0.35", CT_AND_MR.settings)
 
 
 def _contrast_distance(fixed: Appearance, moving: Appearance, matrix: NDArray[np.float64]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from deformgan.io.transform_files import Affine, DisplacementField
 from deformgan.io.volume import Volume
+from deformgan.registration.bridge import Bridge
 from deformgan.registration.options import RegisterOptions
+from deformgan.registration.plausible import faults_of_metrics
 from deformgan.registration.pose import PoseMeasure
 from deformgan.registration.recipe import Recipe
 from deformgan.spatial.jacobian import jacobian_determinant, regularity_of
@@ -44,7 +46,8 @@ class Registration:
 
     warped: moving on the fixed image's grid.  transform: fixed point -> moving point, LPS mm.  recipe: of the
     deformable stage, None where it did not run.  seconds: by stage.  notes: what was repaired in the input or looked
-    odd.  sources: the files of fixed and moving, empty where they came from memory.
+    odd.  sources: the files of fixed and moving, empty where they came from memory.  bridge: the CT made of the MR.
+    faults: what in the images speaks against the result.
     """
 
     fixed: Volume
@@ -57,6 +60,8 @@ class Registration:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sources: tuple[str, str] = ("", "")
+    bridge: Bridge | None = None
+    faults: tuple[str, ...] = ()
 
     @property
     def inverse(self) -> Transform:
@@ -67,6 +72,17 @@ class Registration:
     def warnings(self) -> tuple[str, ...]:
         """What a user should know."""
         return self.notes + self.verdict.doubts
+
+    @cached_property
+    def suspect_reasons(self) -> tuple[str, ...]:
+        """Why the result may be worse than the start; empty where nothing speaks against it."""
+        metrics: dict[str, Any] = self.metrics
+        return (*self.faults, *faults_of_metrics(metrics["regularity"], metrics["inverse_error_mm"]))
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it may be worse than the start."""
+        return bool(self.suspect_reasons)
 
     @cached_property
     def displacement(self) -> NDArray[np.float32] | None:
@@ -107,14 +123,15 @@ class Registration:
             },
         }
 
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False, dicom_paths: bool = False) -> None:
         """Write warped.nii.gz, transform.h5, inverse.h5, result.json and report.html into `folder`, all or none.
 
+        dicom_paths: name the folders of DICOM input in result.json and report.html; they may hold a patient's name.
         Raises OutputError where the folder holds results already (unless `overwrite`) or cannot be written.
         """
         from deformgan.registration.outputs import save_registration
 
-        save_registration(self, folder, overwrite=overwrite)
+        save_registration(self, folder, overwrite=overwrite, dicom_paths=dicom_paths)
 
     def _regularity(self) -> dict[str, float]:
         if self.jacobian is None:

@@ -7,12 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deformgan.errors import InputError
 from deformgan.io.geometry import Geometry
 from deformgan.registration.appearance import Appearance
 from deformgan.spatial.grid import index_matrix, reversed_axes
 from deformgan.spatial.warp import warp_through
 
 FEWEST = 8  # voxels along an axis
+MOST_VOXELS = 1 << 28
 MARGIN_MM = 10.0  # beyond what both show
 
 
@@ -30,7 +32,9 @@ def working_grid(fixed: Geometry, moving: Geometry, matrix: NDArray[np.float64],
     first, last = np.maximum(low, seen.min(0) - MARGIN_MM), np.minimum(high, seen.max(0) + MARGIN_MM)
     if (last - first < FEWEST * spacing_mm).any():
         first, last = low, high
-    size = np.maximum(FEWEST, np.round((last - first) / spacing_mm).astype(int) + 1)
+    size = np.maximum(FEWEST, np.round((last - first) / spacing_mm).astype(np.int64) + 1)
+    if np.prod(size, dtype=float) > MOST_VOXELS:
+        raise InputError(f"a working grid of {spacing_mm:g} mm would have {size.tolist()} voxels; use larger ones")
     grid = np.eye(4)
     grid[:3, :3] = axes * spacing_mm
     grid[:3, 3] = axes @ ((first + last) / 2 - (size - 1) / 2 * spacing_mm)

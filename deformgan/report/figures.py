@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deformgan.errors import InputError
 from deformgan.io.whole_file import whole_file
-from deformgan.report.contrast import Window, body_centre, contrast_window
+from deformgan.report.contrast import SOFT_TISSUE_HU, Window, body_centre, contrast_window
 from deformgan.report.orientation import Orientation, View, radiological_views
 from deformgan.report.panels import Paint, canvas, checkerboard, grid_lines, outlines, show
 from deformgan.report.ramps import Bar, displacement_bar, jacobian_bar
@@ -86,6 +86,14 @@ def image_rows(view: Scene) -> list[Row]:
         _row("Edges, before", "Outlines of moving drawn over fixed.", view, _edges(view, view.before)),
         _row("Edges, after", "Outlines of the warped image drawn over fixed.", view, _edges(view, view.after)),
     ]
+
+
+def bridge_row(view: Scene, bridge: Image) -> Row:
+    """The CT made of the MR.  bridge: (Z, Y, X).  Raises InputError for another shape."""
+    turned = view.orientation.turn(bridge)
+    _check_shape("bridge", turned, view.fixed.shape)
+    text = "The CT that a model made of the MR, moved as that is: compared with the real CT, never written."
+    return _row("Bridge", text, view, _grey(turned, Window(*SOFT_TISSUE_HU, SOFT_TISSUE_HU)))
 
 
 def displacement_row(view: Scene, displacement: Image) -> Row:

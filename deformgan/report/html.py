@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NONE = "\N{EM DASH}"  # stands where a number is missing or not finite
 INVERSE_GOOD_MM = 0.1
+BRIDGE_AT = 3  # row: after fixed and moving, before and after
 _KEPT = {
     "start": "the start pose",
     "rigid": "the rigid stage",
@@ -38,24 +39,29 @@ def write_report(
     displacement: NDArray[np.float32] | None,
     jacobian: NDArray[np.float32] | None,
     result: Mapping[str, Any],
+    bridge: NDArray[np.float32] | None = None,
 ) -> None:
     """Write report.html: views before and after, deformation, metrics, settings, times, versions, hashes.
 
     fixed, moving_start (moving at the start pose) and warped: (Z, Y, X) on `geometry`.  displacement: (Z, Y, X, 3) mm,
-    LPS x y z, the deformable part alone.  jacobian: (Z, Y, X), its determinant.  Either may be None.  result: as in
-    result.json; whatever is missing there is left out.  Raises InputError for an array on another grid, OutputError
-    where the page cannot be written; it appears whole or not at all.
+    LPS x y z, the deformable part alone.  jacobian: (Z, Y, X), its determinant.  result: as in result.json; whatever is
+    missing there is left out.  bridge: (Z, Y, X), the CT made of the MR, moved as that is.  Each of these three may be
+    None.  Raises InputError for an array on another grid, OutputError where the page cannot be written; it appears
+    whole or not at all.
     """
-    from deformgan.report.figures import displacement_row, image_rows, jacobian_row, scene
+    from deformgan.report.figures import bridge_row, displacement_row, image_rows, jacobian_row, scene
 
     view = scene(fixed, moving_start, warped, geometry)
     rows = image_rows(view)
+    if bridge is not None:
+        rows.insert(BRIDGE_AT, bridge_row(view, bridge))
     if displacement is not None:
         rows.append(displacement_row(view, displacement))
     if jacobian is not None:
         rows.append(jacobian_row(view, jacobian))
     with whole_file(path) as scratch:
-        scratch.write_text(page(rows, geometry, result), encoding="utf-8")
+        text = page(rows, geometry, result)
+        scratch.write_text(text, encoding="utf-8", errors="backslashreplace")  # not every file name is Unicode
 
 
 def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any]) -> str:
@@ -64,10 +70,12 @@ def page(rows: list[Row], geometry: Geometry, result: Mapping[str, Any]) -> str:
 
     template = resources.files("deformgan.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    inputs = [_input(name, result.get(name)) for name in ("fixed", "moving")]
+    roles = ("fixed", "moving", "bridge") if "bridge" in result else ("fixed", "moving")
+    inputs = [_input(name, result.get(name)) for name in roles]
     return environment.from_string(template).render(
         names=[entry["name"] for entry in inputs],
         kept=_KEPT.get(str(result.get("kept")), str(result.get("kept") or "")),
+        reasons=[str(reason) for reason in _sequence(result.get("suspect_reasons"))],
         warnings=[str(warning) for warning in _sequence(result.get("warnings"))],
         tiles=_tiles(result),
         metrics=_metrics(result),

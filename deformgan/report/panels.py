@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,11 @@ _MOVING_TINT = np.array([1.0, 0.80, 0.52], dtype=np.float32)  # of moving's tile
 _EDGE, _LETTER = "#ffb000", "#b9c4d0"
 
 
-def canvas(rows: list[list[View]], paints: list[Paint], titles: list[str] | None = None) -> Figure:
-    """A black figure with one row of views for each of `rows`, every view at the same scale, one paint a column."""
+def canvas(rows: list[list[View]], paints: Sequence[Paint | None], titles: list[str] | None = None) -> Figure:
+    """A black figure with one row of views for each of `rows`, every view at the same scale, one paint a column.
+
+    A column whose paint is None stays empty.
+    """
     heights = [max(plane.height_mm for plane in row) for row in rows]
     widths = [max(row[c].width_mm for row in rows) for c in range(len(paints))]
     head = TITLE if titles else 0
@@ -46,7 +49,8 @@ def canvas(rows: list[list[View]], paints: list[Paint], titles: list[str] | None
         left = start
         for column, (plane, paint) in enumerate(zip(row, paints, strict=True)):
             box = (left + MARGIN, top + MARGIN, widths[column] * scale, tallest * scale)
-            paint(_view(figure, plane, box, scale), plane)
+            if paint is not None:
+                paint(_view(figure, plane, box, scale), plane)
             if titles and row is rows[0]:
                 _write(figure, left + MARGIN + box[2] / 2, TITLE * 0.62, titles[column], size=13)
             left += box[2] + 2 * MARGIN + GAP

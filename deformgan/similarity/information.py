@@ -14,6 +14,7 @@ from deformgan.similarity.cached import CachedLoss, Counts, Float, Slope
 from deformgan.spatial.grid import sampling_grid
 
 Range = tuple[float, float]
+LEAST_NATS = 1e-6  # of a joint histogram that holds anything; below it nothing is known, and NMI is 1
 
 
 def mi_loss(
@@ -82,7 +83,7 @@ class MutualInformation(CachedLoss):
             table = _histogram_reference(self._fixed_bins[b].flatten(), image.flatten(), low, rate, self.bins, masks)
             p = table / table.sum().clamp(min=torch.finfo(table.dtype).tiny)
             h_fixed, h_warped, h_both = (_entropy(p.sum(1)), _entropy(p.sum(0)), _entropy(p))
-            nmi = (h_fixed + h_warped) / h_both.clamp(min=1e-6)
+            nmi = (h_fixed + h_warped) / h_both if h_both > LEAST_NATS else 1 + 0 * h_both
             losses.append(2 - nmi if self.normalised else h_both - h_fixed - h_warped)
         return torch.stack(losses).mean()
 
@@ -123,8 +124,8 @@ def _information(table: NDArray[np.float64], normalised: bool) -> tuple[float, N
     (log_both, h_both), (log_warped, h_warped), h_fixed = _entropies(p), _entropies(p.sum(0)), _entropies(p.sum(1))[1]
     if not normalised:
         return h_both - h_fixed - h_warped, (log_warped - log_both) / total
-    h_both = max(h_both, 1e-6)
-    nmi = (h_fixed + h_warped) / h_both
+    nmi = (h_fixed + h_warped) / h_both if h_both > LEAST_NATS else 1.0
+    h_both = max(h_both, LEAST_NATS)
     return 2 - nmi, (log_warped - nmi * log_both) / (h_both * total)
 
 

@@ -9,6 +9,7 @@
 
 The generators want (D(G(.)) - 1)^2 small, as is usual, and learn together; then each discriminator learns, on half of
 its loss as is usual.  Sums are means here: over the pixels and over the batch.  In 3-D, GC is the mean of three axes.
+Ours: L_LG, which is L_GC with LG (Zhang et al. 2020), blind to the sign of the contrast, in place of GC.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from deformgan.config import CycleganLossConfig
-from deformgan.similarity.gradient import gradient_correlation_loss
+from deformgan.similarity.gradient import gradient_correlation_loss, local_gradient_loss
 from deformgan.similarity.pointwise import l1_loss
 from deformgan.synthesis.batches import Batch
 from deformgan.synthesis.pool import ImagePool
@@ -55,6 +56,7 @@ def step_generators(
         "adversarial_mr": losses.adversarial,
         "cycle": losses.cycle,
         "gc": losses.gc,
+        "lg": losses.lg,
     }
 
     def terms(batch: Batch) -> Terms:
@@ -69,6 +71,8 @@ def step_generators(
             found["cycle"] = l1_loss(again_ct, x) + l1_loss(again_mr, y)
         if losses.gc:
             found["gc"] = (gradient_correlation_loss(made_mr, x) + gradient_correlation_loss(made_ct, y)) / 2
+        if losses.lg:
+            found["lg"] = (local_gradient_loss(made_mr, x) + local_gradient_loss(made_ct, y)) / 2
         fakes["ct"].append(made_ct.detach())
         fakes["mr"].append(made_mr.detach())
         return found

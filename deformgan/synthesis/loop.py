@@ -17,22 +17,21 @@ from deformgan.synthesis.pool import ImagePool
 from deformgan.synthesis.validation import validate
 from deformgan.synthesis.volumes import store_subjects
 from deformgan.training.players import Players, Rates
-from deformgan.training.run import Losses, Run, accelerator_for, begun, play
+from deformgan.training.run import Losses, Run, accelerator_for, begun, play, run_folder
 
 
-def train(config: Config, *, resume: bool = False, show: Show = silent) -> Run:
+def train(config: Config, *, resume: bool = False, overwrite: bool = False, show: Show = silent) -> Run:
     """Train as configured; the newest generators lie in FOLDER/model.safetensors afterwards.
 
     All else is as for registration: see `deformgan.training.loop.train`.
     """
     accelerator = accelerator_for(config)
-    subjects = begun(
-        config, accelerator, lambda tell: store_subjects(config.data, config.seed, tell), resume=resume, show=show
-    )
-    networks, chosen = build_networks(config), config.optimiser
-    by_role = {role: chosen.generator if "generator" in role else chosen.discriminator for role in networks}
-    players = Players.with_rates(networks, Rates(by_role, chosen.betas, chosen.decay, chosen.clip), accelerator)
-    return play(config, Synthesis(config, Source(config, subjects), players), resume=resume, show=show)
+    with run_folder(config, accelerator, resume=resume, overwrite=overwrite):
+        subjects = begun(config, accelerator, lambda tell: store_subjects(config.data, config.seed, tell), show)
+        networks, chosen = build_networks(config), config.optimiser
+        by_role = {role: chosen.generator if "generator" in role else chosen.discriminator for role in networks}
+        players = Players.with_rates(networks, Rates(by_role, chosen.betas, chosen.decay, chosen.clip), accelerator)
+        return play(config, Synthesis(config, Source(config, subjects), players), resume=resume, show=show)
 
 
 class Synthesis:

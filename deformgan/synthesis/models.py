@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deformgan.config import ConditionalConfig, CycleganConfig, TrainConfig, config_of_model
+from deformgan.config import ConditionalConfig, CycleganConfig, config_of_model
 from deformgan.errors import InputError
 from deformgan.io.tensor_files import read_tensors, under, write_tensors
 from deformgan.networks.discriminator import Discriminator
 from deformgan.networks.residual import ResidualGenerator
-from deformgan.registration.models import FILE
+from deformgan.registration.models import FILE, check_weights, figures_of_model, with_weights
+from deformgan.synthesis.intensity import Kind
 
 FORMAT = "deformgan-synthesis-1"
 Config = CycleganConfig | ConditionalConfig
@@ -34,14 +35,14 @@ class SynthesisModel:
     tensors: Mapping[str, Tensor]
     figures: Mapping[str, float]
 
-    def network(self) -> ResidualGenerator:
-        """G_CT, ready to translate."""
-        network = build_generator(self.config)
-        try:
-            network.load_state_dict({name: w.float() for name, w in under(self.tensors, GENERATORS[0]).items()})
-        except RuntimeError as error:
-            raise InputError(f"{self.name}: its weights do not fit the configuration that it names") from error
-        return network.eval()
+    def network(self, to: Kind = "ct") -> ResidualGenerator:
+        """G_CT or G_MR, ready to translate.  Raises InputError where the model has none, or its weights do not fit."""
+        weights = under(self.tensors, f"generator_{to}.")
+        if not weights:
+            raise InputError(
+                f"{self.name}: it makes no {to.upper()}; train a model of task cyclegan, which goes both ways"
+            )
+        return with_weights(lambda: build_generator(self.config), weights, self.name).eval()
 
 
 def build_networks(config: Config) -> dict[str, nn.Module]:
@@ -89,7 +90,9 @@ def load_model(name: str) -> SynthesisModel:
     if metadata.get("format") != FORMAT:
         found = metadata.get("format", "no format is named")
         raise InputError(f"{place}: not a model of MR -> CT synthesis ({found}); deformgan train makes one")
-    config = config_of_model(metadata["config"], str(place))
-    if isinstance(config, TrainConfig):
-        raise InputError(f"{place}: it names a configuration of registration; the file is not whole")
-    return SynthesisModel(str(place), config, tensors, json.loads(metadata["figures"]))
+    config = config_of_model(metadata.get("config", ""), str(place))
+    if not isinstance(config, Config):
+        raise InputError(f"{place}: it names a configuration of {config.task}; the file is not whole")
+    figures = figures_of_model(metadata.get("figures", ""), str(place))
+    check_weights(lambda: build_generator(config), under(tensors, GENERATORS[0]), str(place))
+    return SynthesisModel(str(place), config, tensors, figures)

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
-from deformgan.config import Plane, SynthesisDataConfig
+from deformgan.config import Plane, ViewConfig
 from deformgan.io.geometry import Geometry
 from deformgan.spatial.pyramid import smooth_and_shrink
 
@@ -33,17 +33,17 @@ class Orientation:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, geometry: Geometry, data: SynthesisDataConfig) -> Orientation:
+    def of(cls, geometry: Geometry, view: ViewConfig) -> Orientation:
         """The nearest axes of the file; slices keep their distance, unless patches are asked for."""
         cosines = np.array(geometry.direction).reshape(3, 3)
         nearest = max(permutations(range(3)), key=lambda p: sum(abs(cosines[w, p[w]]) for w in range(3)))
-        world = WORLD[data.plane]
+        world = WORLD[view.plane]
         index = [nearest[w] for w in world]  # index axes x, y, z of the file
         flipped = tuple(k for k, (w, i) in enumerate(zip(world, index, strict=True)) if cosines[w, i] < 0)
         native = tuple(geometry.size[i] for i in index)
         spacing = [geometry.spacing[i] for i in index]
-        wanted = [data.spacing_mm or s for s in spacing]
-        if len(data.shape) == 2:
+        wanted = [view.spacing_mm or s for s in spacing]
+        if len(view.shape) == 2:
             wanted[0] = spacing[0]
         shape = tuple(max(1, math.floor(n * s / w + 0.5)) for n, s, w in zip(native, spacing, wanted, strict=True))
         return cls(tuple(2 - i for i in index), flipped, native, shape)

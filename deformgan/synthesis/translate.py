@@ -14,7 +14,7 @@ from torch.nn import functional
 from deformgan.io.volume import Volume
 from deformgan.registration.progress import Progress, Show, silent
 from deformgan.synthesis.batches import NOTHING
-from deformgan.synthesis.intensity import ct_window, mr_window
+from deformgan.synthesis.intensity import Kind, made_window, window_of
 from deformgan.synthesis.orientation import Orientation
 
 if TYPE_CHECKING:
@@ -32,14 +32,26 @@ MR_BEYOND, CT_AT_END = 1, 2  # values of `unsaid`, added up
 def translate(
     model: SynthesisModel, image: Volume, *, name: str = "the image", device: str = "cpu", show: Show = silent
 ) -> Volume:
-    """The CT that the model makes of an MR, HU, float32, on the MR's grid.
+    """The CT that the model makes of an MR, HU (percent where `ct_window` is null), float32, on the MR's grid.
 
     name: of the image, for messages.  Raises InputError for intensities outside of what the model has seen.
     """
+    made, orientation = seen_translated(model, image, "ct", name=name, device=device, show=show)
+    hu = made_window("ct", model.config.data).unscaled(orientation.back(made))
+    return Volume(hu, image.geometry, image.notes)
+
+
+@torch.inference_mode()
+def seen_translated(
+    model: SynthesisModel, image: Volume, to: Kind, *, name: str, device: str = "cpu", show: Show = silent
+) -> tuple[Tensor, Orientation]:
+    """What the model makes of an MR (`to` ct) or of a CT (mr), (slices, rows, columns) in [-1, 1] on the grid that the
+    networks see, and how that lies in the image.  Raises InputError as `translate`."""
     data = model.config.data
     orientation = Orientation.of(image.geometry, data)
-    scaled = orientation.seen(mr_window(image.tensor, data, name).scaled(image.tensor))
-    network = model.network().to(device)
+    window = window_of("mr" if to == "ct" else "ct", image.tensor, data, name)
+    scaled = orientation.seen(window.scaled(image.tensor))
+    network = model.network(to).to(device)
     made = torch.empty_like(scaled)
     if len(data.shape) == 3:
         made[:] = blended(network, scaled[None, None].to(device), data.shape)[0, 0].cpu()
@@ -48,7 +60,7 @@ def translate(
             part = slice(start, start + SLICES_AT_ONCE)
             made[part] = blended(network, scaled[part, None].to(device), data.shape)[:, 0].cpu()
             show(Progress("translate", "slices", min(part.stop, len(scaled)), len(scaled), float("nan")))
-    return Volume(ct_window(data).unscaled(orientation.back(made)), image.geometry, image.notes)
+    return made, orientation
 
 
 def unsaid(model: SynthesisModel, image: Volume, made: Volume, name: str = "the image") -> Volume:
@@ -58,7 +70,7 @@ def unsaid(model: SynthesisModel, image: Volume, made: Volume, name: str = "the 
     only that the value lies there or beyond.  3: both.
     """
     data = model.config.data
-    mr, ct = mr_window(image.tensor, data, name), ct_window(data)
+    mr, ct = window_of("mr", image.tensor, data, name), made_window("ct", data)
     beyond = (image.tensor < mr.low) | (image.tensor > mr.high)
     edge = END * (ct.high - ct.low)
     at_end = (made.tensor < ct.low + edge) | (made.tensor > ct.high - edge)
@@ -67,7 +79,7 @@ def unsaid(model: SynthesisModel, image: Volume, made: Volume, name: str = "the 
 
 
 def blended(network: Callable[[Tensor], Tensor], image: Tensor, shape: Sequence[int]) -> Tensor:
-    """What the network makes of an image (N, 1, *spatial) by patches of `shape` that overlap by half at least.
+    """What the network makes of an image (N, C, *spatial) by patches of `shape` that overlap by half at least.
 
     An axis shorter than the patch is padded on both sides, as in training.  The patches are weighted by a raised cosine
     along each axis, so that none of them ends in a step.
@@ -76,11 +88,14 @@ def blended(network: Callable[[Tensor], Tensor], image: Tensor, shape: Sequence[
     before = [m // 2 for m in lacking]
     pads = [n for b, m in reversed(list(zip(before, lacking, strict=True))) for n in (b, m - b)]
     padded = functional.pad(image, pads, value=NOTHING)
-    total, weight = torch.zeros_like(padded), torch.zeros_like(padded[:1])
+    total, weight = torch.zeros(()), torch.zeros_like(padded[:1, :1])
     window = _window(shape, image)
     for corner in product(*(_starts(n, size) for n, size in zip(padded.shape[2:], shape, strict=True))):
         here = (slice(None), slice(None), *(slice(c, c + size) for c, size in zip(corner, shape, strict=True)))
-        total[here] += window * network(padded[here])
+        made = network(padded[here])
+        if total.ndim == 0:  # the network says how many channels it makes
+            total = padded.new_zeros(len(padded), made.shape[1], *padded.shape[2:])
+        total[here] += window * made
         weight[here] += window
     total /= weight
     for axis, (b, n) in enumerate(zip(before, image.shape[2:], strict=True), start=2):

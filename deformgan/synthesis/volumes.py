@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from deformgan.io.found import found_files, stamp
 from deformgan.io.geometry import Geometry
 from deformgan.io.subjects import SubjectFiles, read_subjects
 from deformgan.registration.progress import Progress, Show, silent
-from deformgan.synthesis.intensity import ct_window, mr_window
+from deformgan.synthesis.intensity import window_of
 from deformgan.synthesis.orientation import Orientation
 from deformgan.training.draws import drawn_splits
 
@@ -52,7 +53,19 @@ def listed(data: SynthesisDataConfig, seed: int) -> list[SubjectFiles]:
     for kind in ("mr", "ct"):  # a share of either list, where they are apart
         names = [s.subject for s in subjects if not s.split and getattr(s, kind)]
         splits = drawn_splits(names, {"validation": data.validation}, seed) | splits
-    return [s if s.split else replace(s, split=splits[s.subject]) for s in subjects]
+    found = [s if s.split else replace(s, split=splits[s.subject]) for s in subjects]
+    return found if data.people is None else _fewer(found, data.people, seed)
+
+
+def _fewer(subjects: list[SubjectFiles], people: int, seed: int) -> list[SubjectFiles]:
+    """All that do not train, and so many with an MR and so many with a CT of those that do."""
+    kept: set[str] = set()
+    for kind in ("mr", "ct"):
+        names = sorted({s.subject for s in subjects if s.split == "train" and getattr(s, kind)})
+        if people > len(names):
+            raise InputError(f"data.people is {people}, but {kind.upper()} of {len(names)} people are there to train")
+        kept |= {names[k] for k in np.random.default_rng(seed).permutation(len(names))[:people]}
+    return [s for s in subjects if s.split != "train" or s.subject in kept]
 
 
 def store_subjects(data: SynthesisDataConfig, seed: int, show: Show = silent) -> list[StoredSubject]:
@@ -89,7 +102,7 @@ def _store(kind: str, path: str, data: SynthesisDataConfig, place: Path, grid: G
     if kind == "mask":
         array: Tensor = (orientation.seen((volume.tensor > 0).float()) > 0.99).to(torch.uint8)
     else:
-        window = ct_window(data) if kind == "ct" else mr_window(volume.tensor, data, path)
+        window = window_of("ct" if kind == "ct" else "mr", volume.tensor, data, path)
         array = orientation.seen(window.scaled(volume.tensor)).half()
     write_array(place, array.numpy())
     return volume.geometry

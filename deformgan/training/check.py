@@ -21,7 +21,8 @@ STATES = 4  # arrays of a weight's size: itself, its gradient, Adam's two moment
 def describe(config: TrainConfig) -> list[str]:
     """One line each: data, networks, memory.  Raises InputError for data that are not there."""
     lines = [_pairs(config)]
-    weights, networks = 0, build_networks(config)
+    with torch.device("meta"):  # sizes alone: the configuration may be of more than any memory holds
+        weights, networks = 0, build_networks(config)
     for role, network in networks.items():
         count = sum(p.numel() for p in network.parameters())
         weights += count

@@ -47,11 +47,9 @@ def saved(run: Path) -> list[Path]:
     return sorted((run / FOLDER).glob(f"step-*{ENDING}"), reverse=True)
 
 
-def forget_half_written(run: Path) -> None:
-    """Remove what a process that was killed while writing left behind."""
-    for folder in (run, run / FOLDER):
-        for scratch in folder.glob(f".*{ENDING}"):
-            scratch.unlink(missing_ok=True)
+def state_bytes(players: Players) -> int:
+    """What a checkpoint takes on the disk, about: each weight, and Adam's two moments of it."""
+    return 3 * sum(t.numel() * t.element_size() for t in players.weights().values())
 
 
 def load_newest(run: Path, players: Players) -> tuple[Stand, list[str]]:
@@ -63,14 +61,24 @@ def load_newest(run: Path, players: Players) -> tuple[Stand, list[str]]:
     for path in saved(run):
         try:
             tensors, metadata = read_tensors(path)
+            stand = _stand(path, tensors, metadata)
         except InputError as error:
             wrong.append(str(error))
             continue
-        _restore(players, tensors)
-        return Stand(int(metadata["step"]), float(metadata["best"]), under(tensors, MEMORY)), wrong
+        _restore(players, tensors, path)
+        return stand, wrong
     if wrong:
         raise InputError(f"{run}: no checkpoint is whole: {wrong[0]}")
     return Stand(), []
+
+
+def _stand(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Stand:
+    try:
+        if metadata["format"] != FORMAT:
+            raise ValueError
+        return Stand(int(metadata["step"]), float(metadata["best"]), under(tensors, MEMORY))
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a checkpoint of a training run") from error
 
 
 def _state(players: Players) -> dict[str, Tensor]:
@@ -84,13 +92,15 @@ def _state(players: Players) -> dict[str, Tensor]:
     return state
 
 
-def _restore(players: Players, tensors: Mapping[str, Tensor]) -> None:
+def _restore(players: Players, tensors: Mapping[str, Tensor], path: Path) -> None:
     for role, network in players.networks.items():
         optimiser = players.optimisers[role]
         try:
             network.load_state_dict(under(tensors, f"{role}."))
         except RuntimeError as error:
-            raise InputError(f"the checkpoint does not fit the {role} network of the configuration: {error}") from error
+            raise InputError(
+                f"{path}: does not fit the {role} network of the configuration; is it of another run?"
+            ) from error
         optimiser.state.clear()
         for name, parameter in network.named_parameters():
             parts = under(tensors, f"optimiser.{role}.{name}:")

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from deformgan.io.whole_file import whole_file
+
 FILE, CURVES = "history.jsonl", "tensorboard"
 
 
@@ -23,7 +25,8 @@ class History:
     def __init__(self, run: Path, step: int) -> None:
         self._path = run / FILE
         kept = [line for line in _whole_lines(self._path) if json.loads(line)["step"] <= step]
-        self._path.write_text("".join(kept), encoding="utf-8")
+        with whole_file(self._path) as scratch:
+            scratch.write_text("".join(kept), encoding="utf-8")
         self._lines = self._path.open("a", encoding="utf-8")
         self._curves: Any = None
         if find_spec("tensorboard"):

@@ -15,26 +15,26 @@ from deformgan.spatial.warp import warp
 from deformgan.training.batches import Source
 from deformgan.training.pictures import prepare_pairs
 from deformgan.training.players import Players
-from deformgan.training.run import CONFIG, Losses, Run, accelerator_for, begun, forget, play
+from deformgan.training.run import CONFIG, Losses, Run, accelerator_for, begun, play, run_folder
 from deformgan.training.steps import train_step
 from deformgan.training.validation import score_of, validate
 
-__all__ = ["CONFIG", "accelerator_for", "forget", "train"]
+__all__ = ["CONFIG", "accelerator_for", "train"]
 
 
-def train(config: TrainConfig, *, resume: bool = False, show: Show = silent) -> Run:
+def train(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, show: Show = silent) -> Run:
     """Train T, G and D as configured; the best T lies in FOLDER/model.safetensors afterwards.
 
     With `resume` an interrupted run goes on where its last whole checkpoint stands; on a CPU it ends bit for bit as if
-    it had not been interrupted.  Under `accelerate launch` or torchrun all processes share each batch.
+    it had not been interrupted.  With `overwrite` the run in the folder is forgotten first.
+    Under `accelerate launch` or torchrun all processes share each batch.
     Raises InputError, OutputError, and TrainingError naming a loss that is not finite.
     """
     accelerator = accelerator_for(config)
-    pairs = begun(
-        config, accelerator, lambda tell: prepare_pairs(config.data, config.seed, tell), resume=resume, show=show
-    )
-    task = DeformGan(config, Source(config, pairs), Players.of(config, accelerator))
-    return play(config, task, resume=resume, show=show)
+    with run_folder(config, accelerator, resume=resume, overwrite=overwrite):
+        pairs = begun(config, accelerator, lambda tell: prepare_pairs(config.data, config.seed, tell), show)
+        task = DeformGan(config, Source(config, pairs), Players.of(config, accelerator))
+        return play(config, task, resume=resume, show=show)
 
 
 class DeformGan:

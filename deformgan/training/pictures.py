@@ -139,7 +139,8 @@ def _appearance(path: str, mask: str) -> Appearance:
 
 
 def _affine(fixed: str, moving: str) -> NDArray[np.float64]:
-    found = register(fixed, moving, options=RegisterOptions(stage="affine"))
+    options = RegisterOptions(stage="affine", threads=torch.get_num_threads())  # it sets them for the whole process
+    found = register(fixed, moving, options=options)
     affines = [part.matrix for part in found.transform.parts if isinstance(part, Affine)]
     return affines[0] if affines else np.eye(4)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from deformgan.config import Experiment, dump_config, read_dumped
 from deformgan.errors import InputError, OutputError
+from deformgan.io.whole_file import whole_file
+from deformgan.io.workplace import check_space, workplace
 from deformgan.registration.models import FILE as MODEL
 from deformgan.registration.progress import Progress, Show, silent
-from deformgan.training.checkpoint import FOLDER, Stand, forget_half_written, load_newest, save_checkpoint
+from deformgan.training.checkpoint import FOLDER, Stand, load_newest, save_checkpoint, saved, state_bytes
 from deformgan.training.history import CURVES, History
 from deformgan.training.history import FILE as HISTORY
 from deformgan.training.players import Players
@@ -94,6 +97,8 @@ class Diary:
     def __init__(self, config: Experiment, task: Task, stand: Stand, show: Show) -> None:
         self.figures: dict[str, float] = {}
         self._config, self._task, self._best, self._show = config, task, stand.best, show
+        to_come = config.training.keep + 1 - len(saved(config.folder))
+        check_space(config.folder, max(1, to_come) * state_bytes(task.players))
         self._history = History(config.folder, stand.step)
 
     def after(self, step: int, losses: Losses) -> None:
@@ -139,12 +144,22 @@ def accelerator_for(config: Experiment) -> Accelerator:
     return accelerator
 
 
-def begun(
-    config: Experiment, accelerator: Accelerator, prepare: Callable[[Show], Data], *, resume: bool, show: Show
-) -> Data:
-    """Claim the run's folder and prepare the data: the first process alone, then the others from its cache."""
-    if accelerator.is_main_process:
+@contextmanager
+def run_folder(config: Experiment, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Claim the run's folder, for the first process alone.  Raises InputError, OutputError."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    with workplace(config.folder, alone=True):
+        if overwrite and not resume:
+            forget(config.folder)
         _claim(config.folder, config, resume=resume)
+        yield
+
+
+def begun(config: Experiment, accelerator: Accelerator, prepare: Callable[[Show], Data], show: Show) -> Data:
+    """Prepare the data: the first process alone, then the others from its cache."""
+    if accelerator.is_main_process:
         data = prepare(show)
     accelerator.wait_for_everyone()
     return data if accelerator.is_main_process else prepare(silent)
@@ -160,15 +175,15 @@ def _claim(folder: Path, config: Experiment, *, resume: bool) -> None:
         keys = _differing(before.model_dump(), config.model_dump()) if before.task == config.task else ["task"]
         if keys:
             raise InputError(f"{there}: the run began with another {', '.join(keys)}; resume as it was, or begin anew")
-        forget_half_written(folder)
         return
     if there.exists():
         raise OutputError(f"{folder} holds a run already; use --resume, --overwrite, or another folder with --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        there.write_text(dump_config(config), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    with whole_file(there) as scratch:
+        scratch.write_text(dump_config(config), encoding="utf-8")
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any], within: str = "") -> list[str]:

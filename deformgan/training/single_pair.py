@@ -20,6 +20,7 @@ from deformgan.config import (
 from deformgan.io.pairs import FILES, PairFiles
 from deformgan.registration.models import load_model
 from deformgan.registration.options import RegisterOptions
+from deformgan.registration.pipeline import use_threads
 from deformgan.registration.progress import Show, silent
 from deformgan.training.loop import train
 from deformgan.training.pictures import prepare_pairs
@@ -45,6 +46,7 @@ def train_on_pair(
     start: a model to begin with, whose sizes and voxels are then used.  Raises InputError as `train` does.
     """
     options = options or RegisterOptions()
+    use_threads(options.threads)
     model = None if start is None else load_model(start).config
     data = _data(files, folder, None if model is None else model.data.spacing_mm)
     config = TrainConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +13,16 @@ from deformgan.errors import InputError, OutputError
 from deformgan.io.components import read_components, write_components
 from deformgan.io.formats import write_volume
 from deformgan.io.geometry import Geometry
+from deformgan.io.grids import grid_and_notes
 from deformgan.io.headers import Contents, read_contents
 from deformgan.io.meshes import read_mesh, write_mesh
 from deformgan.io.points import read_landmarks, write_landmarks
 from deformgan.io.series import open_series, writing_series
+from deformgan.io.workplace import check_space
 from deformgan.spatial.resample import INTERPOLATIONS, Interpolation
 from deformgan.spatial.transform import DisplacementField, Transform
 from deformgan.warping.grids import output_grid
-from deformgan.warping.image import FOR_IMAGES, FOR_LABELS, as_type, directions, pulled, take
+from deformgan.warping.image import FOR_IMAGES, FOR_LABELS, WARNING, as_type, directions, pulled, take
 from deformgan.warping.labels import looks_like_labels
 from deformgan.warping.points import failures, move
 from deformgan.warping.vectors import FRAMES, REORIENT, Components, Frame, Reorient, warp_components
@@ -34,7 +37,7 @@ class ImageOptions:
     spacing (mm) and size (voxels) are x, y, z; volume: which of a series, all of them if None.
     """
 
-    reference: str | None = None
+    reference: str | Geometry | None = None
     spacing: Sequence[float] | None = None
     size: Sequence[int] | None = None
     labels: bool | None = None
@@ -62,18 +65,31 @@ def warp_image_file(
 
     Raises InputError, OutputError.
     """
+    repairs: list[str] = []
+    if options.reference is not None:
+        reference, repairs = grid_and_notes(options.reference)
+        options = replace(options, reference=reference)
+    notes = _warp_image(image, transform, out, options, inverse)
+    return [*(f"{WARNING}{repair}" for repair in repairs), *notes]
+
+
+def _warp_image(image: str, transform: Transform, out: Path, options: ImageOptions, inverse: bool) -> list[str]:
     contents = read_contents(image)
     pull, push = directions(transform, inverse)
     if contents.kind == "series" and options.volume is None:
         series = open_series(image)
         grid = output_grid(options.reference, series.geometry, push, spacing=options.spacing, size=options.size)
+        _check_room(out, grid, options, contents.volumes)
         return _warp_series(image, pull, out, options, contents, grid)
     if contents.kind in ("vectors", "tensors"):
         values, geometry, remarks = read_components(image)
         grid = output_grid(options.reference, geometry, push, spacing=options.spacing, size=options.size)
-        return [*remarks, *_warp_components(Components(values, geometry), image, pull, out, options, grid)]
+        _check_room(out, grid, options, len(values))
+        warnings = [f"{WARNING}{remark}" for remark in remarks]
+        return [*warnings, *_warp_components(Components(values, geometry), image, pull, out, options, grid)]
     moving, labels = take(image, options.labels, options.interpolation, options.volume)
     grid = output_grid(options.reference, moving.geometry, push, spacing=options.spacing, size=options.size)
+    _check_room(out, grid, options)
     warped = pulled(moving, pull, grid, labels, options.interpolation)
     dtype = np.dtype(options.dtype) if options.dtype else _kept(contents, warped.numpy()) if labels else None
     if dtype is not None and dtype.name not in DTYPES:
@@ -83,6 +99,11 @@ def warp_image_file(
 
     write_volume(replace(warped, tensor=torch.from_numpy(array)), out)
     return list(warped.notes)
+
+
+def _check_room(out: Path, grid: Geometry, options: ImageOptions, count: int = 1) -> None:
+    """Raise OutputError where the disk has no room for `count` volumes, not packed."""
+    check_space(out, math.prod(grid.size) * count * np.dtype(options.dtype or np.float32).itemsize)
 
 
 def warp_points_file(
@@ -148,8 +169,10 @@ def _warp_series(
             append(as_type(warped.numpy(), dtype))
             notes += [note for note in warped.notes if note not in notes]
     if repaired:
-        notes.append(f"{image}: {repaired} volumes had values that were not finite; they count as the volume's lowest")
-    return [*series.notes, *notes]
+        notes.append(
+            f"{WARNING}{image}: {repaired} volumes had values that were not finite; they count as the volume's lowest"
+        )
+    return [*(f"{WARNING}{note}" for note in series.notes), *notes]
 
 
 def _torch_type(dtype: np.dtype) -> np.dtype:

@@ -22,6 +22,8 @@ from deformgan.warping.grids import output_grid
 from deformgan.warping.labels import looks_like_labels, lost_labels
 from deformgan.warping.points import move
 
+WARNING = "warning: "  # how a note begins that is shown whatever else is not
+EMPTY = f"{WARNING}nothing of the image lies on the grid of the result; check the transform and the reference"
 FOR_LABELS, FOR_IMAGES = ("nearest", "vote"), ("linear", "nearest", "cubic", "lanczos")
 
 
@@ -77,15 +79,19 @@ def take(
         return _given(as_volume(image), labels)
     contents = read_contents(image)
     if labels or (labels is None and contents.dtype.kind in "bui"):
-        taken = read_volume(image, volume=volume, kind="labels")
+        taken = _warned(read_volume(image, volume=volume, kind="labels"))
         if labels:
             return taken, True
         return _given(taken, True if contents.labels else None, str(image))
-    taken = read_volume(image, volume=volume)
+    taken = _warned(read_volume(image, volume=volume))
     if labels is None and looks_like_labels(taken.numpy()):
         note = f"{image}: whole numbers like labels, but of a type for images; give --labels (labels=True) if they are"
         taken = replace(taken, notes=(*taken.notes, note))
     return taken, False
+
+
+def _warned(volume: Volume) -> Volume:
+    return replace(volume, notes=tuple(f"{WARNING}{note}" for note in volume.notes))
 
 
 def _given(volume: Volume, labels: bool | None, name: str = "the image") -> tuple[Volume, bool]:
@@ -109,9 +115,11 @@ def pulled(
     chosen: Interpolation = interpolation or ("nearest" if labels else "linear")
     outside = 0.0 if labels else float(moving.tensor.min())
     result = resample(moving, pull, grid, interpolation=chosen, outside=outside)
-    if labels and (sentence := lost_labels(moving.numpy(), result.numpy())):
-        result = replace(result, notes=(*result.notes, sentence))
-    return result
+    if labels:
+        sentence = lost_labels(moving.numpy(), result.numpy())
+    else:
+        sentence = EMPTY if bool((result.tensor == outside).all()) else ""
+    return replace(result, notes=(*result.notes, sentence)) if sentence else result
 
 
 def as_type(array: NDArray[Any], dtype: Any) -> NDArray[Any]:

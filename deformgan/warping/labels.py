@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from deformgan.kernels.labels import values_of
 
 MOST_LABELS = 1000
+MOST_VALUE = 1 << 31  # of a label in a file of fractions; NaN is not below it
 LEAST_ALIKE = 0.4
 _SAMPLED = 1 << 22
 _LISTED = 12
@@ -24,7 +25,7 @@ def looks_like_labels(array: NDArray[Any]) -> bool:
     """
     planes = array[:: max(1, array.size // _SAMPLED)]
     if planes.dtype.kind not in "bui":
-        if not (np.isfinite(planes).all() and (planes == np.rint(planes)).all()):
+        if not ((np.abs(planes) < MOST_VALUE).all() and (planes == np.rint(planes)).all()):
             return False
         planes = planes.astype(np.int64)
     values = values_of(planes)

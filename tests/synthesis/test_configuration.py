@@ -16,7 +16,7 @@ def test_the_defaults_are_the_papers(tmp_path):
     config = load_config(written(tmp_path, GOOD))
     assert isinstance(config, CycleganConfig)
     assert (config.generator.blocks, config.generator.channels, config.discriminator.layers) == (9, 64, 3)
-    assert config.loss.model_dump() == {"form": "least_squares", "adversarial": 1, "cycle": 3, "gc": 0.3}
+    assert config.loss.model_dump() == {"form": "least_squares", "adversarial": 1, "cycle": 3, "gc": 0.3, "lg": 0}
     data, rates, steps = config.data, config.optimiser, config.training.steps
     assert (data.ct_window, data.mr_window, data.shape, data.plane) == ((-150, 350), (0, 100), (256, 256), "axial")
     assert (rates.generator, rates.discriminator, rates.betas, rates.clip) == (2e-4, 2e-4, (0.5, 0.999), None)
@@ -35,7 +35,7 @@ def test_the_task_chooses_the_model(tmp_path):
     [
         (GOOD.replace("cyclegan", "cyclgan"), 2, ["task", "'cyclgan'", "did you mean cyclegan?"]),
         (GOOD + "loss:\n  cycel: 1\n", 6, ["loss.cycel", "unknown key", "did you mean cycle?"]),
-        (GOOD + "loss:\n  l1: 1\n", 6, ["loss.l1", "unknown key", "cycle"]),
+        (GOOD + "loss:\n  edges: 1\n", 6, ["loss.edges", "unknown key", "cycle"]),
         (GOOD + "  shape: [3]\n", 5, ["data.shape"]),
         (GOOD + "  mr_window: [5, 1]\n", 3, ["data", "mr_window must be [low, high]"]),
         (GOOD + "  ct_images: [a.nii]\n", 3, ["data", "not both"]),

@@ -25,7 +25,7 @@ PLAIN = PrepareOptions(n4=False)
 
 
 def noise(grid, seed):
-    return Volume(torch.rand(grid.shape, generator=torch.Generator().manual_seed(seed)) * 1000 - 500, grid)
+    return Volume(torch.rand(grid.shape, generator=torch.Generator().manual_seed(seed)) * 1500 - 1000, grid)  # HU
 
 
 @pytest.fixture

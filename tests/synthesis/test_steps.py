@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from deformgan.config import ConditionalLossConfig, CycleganLossConfig
+from deformgan.similarity.gradient import local_gradient_loss
 from deformgan.synthesis import conditional, cyclegan
 from deformgan.synthesis.batches import Batch
 from deformgan.synthesis.models import build_networks
@@ -73,7 +74,7 @@ def test_the_generators_of_cyclegan_minimise_equation_6(experiment, tmp_path, mo
     monkeypatch.setattr(Players, "learn", lambda s, who, t, b, w: used.update(w) or learn(s, who, t, b, w))
     found, fakes = cyclegan.step_generators(players, [batch], CycleganLossConfig())
     assert found == pytest.approx(expected, rel=1e-4)
-    assert used == {"adversarial_ct": 1, "adversarial_mr": 1, "cycle": 3, "gc": 0.3}
+    assert used == {"adversarial_ct": 1, "adversarial_mr": 1, "cycle": 3, "gc": 0.3, "lg": 0}
     np.testing.assert_allclose(fakes["ct"][0], gy, atol=1e-6)
     np.testing.assert_allclose(fakes["mr"][0], gx, atol=1e-6)
 
@@ -124,6 +125,14 @@ def test_gc_0_leaves_the_term_out(experiment, tmp_path, task):
         weights[value] = own.weights()
     differ = {v: max(float((weights[0.0][k] - w[k]).abs().max()) for k in w) for v, w in weights.items()}
     assert differ[1e-20] < 1e-6 < 1e-4 < differ[5.0]
+
+
+def test_lg_takes_the_place_of_gc(experiment, tmp_path):
+    players, batch = game(experiment, tmp_path, "cyclegan")
+    made = [made_by(players, f"generator_{a}", getattr(batch, b)) for a, b in (("ct", "mr"), ("mr", "ct"))]
+    agreement = [local_gradient_loss(*pair) for pair in zip(made, (batch.mr, batch.ct), strict=True)]
+    found, _ = cyclegan.step_generators(players, [batch], CycleganLossConfig(gc=0, lg=0.3))
+    assert "gc" not in found and found["lg"] == pytest.approx(float(sum(agreement)) / 2, rel=1e-4)
 
 
 def test_while_the_generators_learn_the_discriminators_stand_still(experiment, tmp_path):

@@ -13,7 +13,7 @@ from deformgan.errors import InputError
 from deformgan.io.geometry import Geometry
 from deformgan.io.volume import Volume
 from deformgan.synthesis.batches import Source, patch
-from deformgan.synthesis.intensity import Window, mr_window
+from deformgan.synthesis.intensity import Window, window_of
 from deformgan.synthesis.orientation import Orientation
 from deformgan.synthesis.volumes import store_subjects
 
@@ -68,7 +68,7 @@ def test_windows_clip_and_come_back():
     torch.testing.assert_close(window.scaled(hu), torch.tensor([-1.0, -1, 0, 1, 1]))
     torch.testing.assert_close(window.unscaled(window.scaled(hu)), hu.clamp(-150, 350))
     with pytest.raises(InputError, match=r"x\.nii: its intensities .* outside the MR window 0 to 100"):
-        mr_window(torch.tensor([500.0, 900.0]), data(), "x.nii")
+        window_of("mr", torch.tensor([500.0, 900.0]), data(), "x.nii")
 
 
 def test_a_patch_is_cut_or_padded_as_asked():
@@ -103,6 +103,16 @@ def test_pairs_are_pairs_and_the_unpaired_are_drawn_apart(experiment, tmp_path):
 def test_test_people_are_never_stored(experiment, tmp_path):
     config = experiment("cyclegan", tmp_path / "run")
     assert {s.subject for s in store_subjects(config.data, 0)} == {"a", "b", "c"}
+
+
+def test_fewer_people_train_the_others_stay(experiment, tmp_path):
+    config = experiment("cyclegan", tmp_path / "run", data={"people": 1})
+    drawn = [{s.subject for s in store_subjects(config.data, seed)} for seed in range(8)]
+    assert {frozenset(d) for d in drawn} == {frozenset("ac"), frozenset("bc")} and drawn[0] == {
+        s.subject for s in store_subjects(config.data, 0)
+    }
+    with pytest.raises(InputError, match=r"data\.people is 3, but MR of 2 people are there to train"):
+        store_subjects(config.data.model_copy(update={"people": 3}), 0)
 
 
 def test_pairs_on_two_grids_are_refused(people, experiment, tmp_path):

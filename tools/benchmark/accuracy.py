@@ -44,6 +44,7 @@ def run(case: Path, way: str, options: list[str]) -> dict:
             return row
         result = json.loads((out / "result.json").read_text())
         row |= {"kept": result["kept"], "timings_s": result["timings_s"], "similarity": result["similarity"]}
+        row |= {k: result[k] for k in ("suspect", "suspect_reasons") if k in result}
         return row | scored(case, sitk.ReadTransform(str(out / "transform.h5")))
 
 

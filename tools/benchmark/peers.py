@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-THREADS = 2
+THREADS = int(os.environ.get("BENCHMARK_THREADS", "2"))
 TOOLS = (
     *("ants-quick", "ants-full", "elastix", "greedy-wncc", "greedy-nmi"),
     *("niftyreg-lncc", "niftyreg-nmi", "convexadam"),

@@ -86,7 +86,7 @@ def _settings(path: Path) -> Settings:
         raise InputError(f"cannot read {path.name}: {error}") from error
     found = [match for line in lines if (match := _LINE.match(line))]
     settings = {m[1]: [quoted or plain for quoted, plain in _WORD.findall(m[2])] for m in found}
-    if "Transform" not in settings:
+    if not settings.get("Transform"):
         raise InputError(f"{path.name} names no (Transform ...), expected a TransformParameters file of elastix")
     return settings
 
@@ -96,7 +96,7 @@ def _before(settings: Settings, path: Path) -> Path | None:
     name = next((settings[key][0] for key in _NAMES_OF_FIRST if settings.get(key)), "NoInitialTransform")
     if name == "NoInitialTransform":
         return None
-    if settings.get("HowToCombineTransforms", ["Compose"])[0] != "Compose":
+    if _word(settings, "HowToCombineTransforms", "Compose") != "Compose":
         raise InputError(f"{path.name} adds its displacement to another's (HowToCombineTransforms Add); use Compose")
     for place in (path.parent / name, Path(name), path.parent / Path(name.replace("\\", "/")).name):
         if place.is_file():
@@ -106,11 +106,11 @@ def _before(settings: Settings, path: Path) -> Path | None:
 
 def _part(settings: Settings, name: str) -> Part:
     kind = settings["Transform"][0]
-    if (dimension := settings.get("FixedImageDimension", ["3"])[0]) != "3":
+    if (dimension := _word(settings, "FixedImageDimension", "3")) != "3":
         raise InputError(f"{name} is {dimension}-D; expected 3-D")
-    if settings.get("UseBinaryFormatForTransformationParameters", ["false"])[0] == "true":
+    if _word(settings, "UseBinaryFormatForTransformationParameters", "false") == "true":
         raise InputError(f"{name} keeps its parameters in another file; have elastix write them as text")
-    if settings.get("UseDirectionCosines", ["true"])[0] != "true":
+    if _word(settings, "UseDirectionCosines", "true") != "true":
         raise InputError(
             f"{name} leaves the images' directions out (UseDirectionCosines false); its points have no place"
         )
@@ -119,9 +119,9 @@ def _part(settings: Settings, name: str) -> Part:
         return _spline(settings, p, name)
     if kind == "TranslationTransform" and p.size == 3:
         return Affine(_about(np.eye(3), p, np.zeros(3)))
-    centre = _numbers(settings, "CenterOfRotationPoint", name)
+    centre = _numbers(settings, "CenterOfRotationPoint", name, 3)
     if kind == "EulerTransform" and p.size == 6:
-        return Affine(_about(_euler(p[:3], settings.get("ComputeZYX", ["false"])[0] == "true"), p[3:], centre))
+        return Affine(_about(_euler(p[:3], _word(settings, "ComputeZYX", "false") == "true"), p[3:], centre))
     if kind == "SimilarityTransform" and p.size == 7:
         return Affine(_about(p[6] * _versor(p[:3]), p[3:6], centre))
     if kind == "AffineTransform" and p.size == 12:
@@ -132,11 +132,19 @@ def _part(settings: Settings, name: str) -> Part:
     )
 
 
-def _numbers(settings: Settings, key: str, name: str) -> NDArray[np.float64]:
+def _word(settings: Settings, key: str, usual: str) -> str:
+    return next(iter(settings.get(key, ())), usual)
+
+
+def _numbers(settings: Settings, key: str, name: str, count: int | None = None) -> NDArray[np.float64]:
+    """Those under `key`: `count` of them, or any number; all finite."""
     try:
-        return np.array(settings[key], dtype=np.float64)
+        numbers = np.array(settings[key], dtype=np.float64)
     except (KeyError, ValueError) as error:
         raise InputError(f"{name} has no numbers under {key}") from error
+    if not np.isfinite(numbers).all() or numbers.size != (numbers.size if count is None else count):
+        raise InputError(f"{name}: expected {count or 'finite'} numbers under {key}, found {settings[key][:4]}")
+    return numbers
 
 
 def _about(linear: NDArray[np.float64], translation: Any, centre: Any) -> NDArray[np.float64]:
@@ -166,15 +174,15 @@ def _versor(v: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _spline(settings: Settings, p: NDArray[np.float64], name: str) -> DisplacementField:
-    if settings.get("UseCyclicTransform", ["false"])[0] == "true":
+    if _word(settings, "UseCyclicTransform", "false") == "true":
         raise InputError(f"{name} is a cyclic B-spline, which is not supported")
-    keys = ("GridSize", "GridSpacing", "GridOrigin", "GridIndex", "GridDirection")
-    size, spacing, origin, index, direction = (_numbers(settings, key, name) for key in keys)
-    if size.size != 3 or p.size != 3 * size.prod() or direction.size != 9:
+    keys = {"GridSize": 3, "GridSpacing": 3, "GridOrigin": 3, "GridIndex": 3, "GridDirection": 9}
+    size, spacing, origin, index, direction = (_numbers(settings, key, name, n) for key, n in keys.items())
+    if p.size != 3 * size.prod() or (size != np.rint(size)).any():
         raise InputError(f"{name}: {p.size} parameters do not fill a grid of {size.astype(int).tolist()} nodes")
     cosines = direction.reshape(3, 3).T
     start = origin + cosines @ (spacing * index)
     lattice = Geometry(tuple(size.astype(int)), tuple(spacing), tuple(start), tuple(cosines.ravel()))
     coefficients = np.moveaxis(p.reshape(3, *lattice.shape), 0, -1)
-    order = int(_numbers(settings, "BSplineTransformSplineOrder", name)[0]) if _ORDER in settings else 3
+    order = int(_numbers(settings, _ORDER, name, 1)[0]) if _ORDER in settings else 3
     return sampled_spline(coefficients, lattice, order=order)

@@ -26,7 +26,7 @@ def read_lta(path: Path) -> Affine:
     try:
         array = FSLinearTransformArray.from_string(text)
         kind, count, first = int(array["type"]), int(array["nxforms"]), array.xforms[0]
-    except (AssertionError, IndexError, ValueError, TransformFileError) as error:
+    except (AssertionError, IndexError, KeyError, TypeError, ValueError, TransformFileError) as error:
         raise InputError("it is damaged, or no .lta as FreeSurfer writes it") from error
     if kind not in (_VOXELS, _RAS) or count != 1:
         raise InputError(
@@ -35,7 +35,10 @@ def read_lta(path: Path) -> Affine:
         )
     if kind == _VOXELS and not (first["src"]["valid"] and first["dst"]["valid"]):
         raise InputError("goes from voxel to voxel but does not say where the voxels lie (valid = 0)")
-    matrix = RAS_LPS @ first.to_ras() @ RAS_LPS
+    try:
+        matrix = RAS_LPS @ first.to_ras() @ RAS_LPS
+    except np.linalg.LinAlgError as error:
+        raise InputError("goes from voxel to voxel of volumes that are singular; it is damaged") from error
     matrix[3] = 0, 0, 0, 1
     return Affine(matrix)
 

@@ -1,11 +1,12 @@
 """ITK's transform files: HDF5 composites, .tfm, .txt and .mat, and displacement images in NIfTI, MHA and NRRD.
 
 `parts` are listed in the order in which they are applied; an ITK composite lists them the other way round, and that is
-dealt with here alone.
+dealt with here (writing) and in `itk_records` (reading) alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,24 @@ from numpy.typing import NDArray
 
 from deformgan.errors import InputError, OutputError
 from deformgan.io.geometry import Geometry
+from deformgan.io.headers import DISPLACEMENTS, VECTORS
+from deformgan.io.itk_header import itk_image
+from deformgan.io.transforms.itk_records import HDF5_ENDINGS, Record, read_records
+from deformgan.io.transforms.nifti_vectors import intent_of, read_vectors, write_vectors
 from deformgan.io.transforms.parts import Affine, DisplacementField, Part, Writable, one_field, one_matrix
 from deformgan.io.transforms.splines import sampled_spline
+from deformgan.io.volume import RAS_LPS
+from deformgan.io.workplace import reserve
 
 IMAGE_ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
-HDF5_ENDINGS = (".h5", ".hdf5")
 _MATRIX_ENDINGS = (".tfm", ".txt", ".mat")
+_MATRIX_BYTES = 4096  # more than any of their files takes
+_OF_DIMENSION = ("AffineTransform", "ScaleTransform", "TranslationTransform")
+_LINEAR = (
+    *_OF_DIMENSION, "Euler3DTransform", "VersorTransform", "VersorRigid3DTransform", "Similarity3DTransform",
+    "ScaleVersor3DTransform", "ScaleSkewVersor3DTransform", "ComposeScaleSkewVersor3DTransform",
+)  # fmt: skip
+_SAME_NUMBERS = {"MatrixOffsetTransformBase": "AffineTransform", "Rigid3DTransform": "AffineTransform"}
 
 
 def read_itk(source: Path) -> tuple[Part, ...]:
@@ -30,13 +43,12 @@ def read_itk(source: Path) -> tuple[Part, ...]:
     (`io.transforms.splines`), composites are flattened.  Vectors of an image are LPS mm.  Raises InputError, OSError or
     RuntimeError.
     """
-    import SimpleITK as sitk
-
-    if source.name.lower().endswith(IMAGE_ENDINGS):
-        return (_field_of(sitk.ReadImage(str(source))),)
-    if source.suffix.lower() in HDF5_ENDINGS:
-        _check_hdf5(source)
-    return tuple(_parts_of(sitk.ReadTransform(str(source))))
+    name = source.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        return (_field_of_nifti(source),)
+    if name.endswith(IMAGE_ENDINGS):
+        return (_field_of(itk_image(source)),)
+    return tuple(_part_of(record) for record in read_records(source))
 
 
 def write_itk(transform: Writable, scratch: Path, fixed: Geometry | None) -> None:
@@ -50,11 +62,16 @@ def write_itk(transform: Writable, scratch: Path, fixed: Geometry | None) -> Non
     if ending in HDF5_ENDINGS:
         scratch.write_bytes(_composite_bytes(transform.parts))
     elif ending in _MATRIX_ENDINGS:
+        reserve(scratch, _MATRIX_BYTES)  # the writer is silent where the disk is full
         sitk.WriteTransform(_affine(one_matrix(transform, f"ITK's {ending}")), str(scratch))
-    elif scratch.name.lower().endswith((".nii", ".nii.gz", ".mha", ".nrrd")):
+    elif scratch.name.lower().endswith((".nii", ".nii.gz")):
+        part = one_field(transform, "a displacement image", fixed)
+        # Not by ITK, whose writer of NIfTI is silent where the disk is full.
+        write_vectors(part.displacement, part.geometry, scratch, intent=(VECTORS, "", 0.0), five=True)
+    elif ending in (".mha", ".nrrd"):
         part = one_field(transform, "a displacement image", fixed)
         image = _placed(sitk.GetImageFromArray(part.displacement, isVector=True), part.geometry)
-        sitk.WriteImage(image, str(scratch), useCompression=ending != ".nii")
+        sitk.WriteImage(image, str(scratch), useCompression=True)
     else:
         known = ", ".join((*HDF5_ENDINGS, *_MATRIX_ENDINGS, ".nii", ".nii.gz", ".mha", ".nrrd", ".lta", ".x5"))
         raise OutputError(f"a transform is written as {known}, not as {ending or 'a name without ending'}; try .h5")
@@ -92,15 +109,6 @@ def resample_by_library(
     return array
 
 
-def _check_hdf5(path: Path) -> None:
-    """Open the file as HDF5 first: on a damaged one ITK would fill the terminal.  Raises OSError or InputError."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        if "TransformGroup" not in file:
-            raise InputError("an HDF5 file without a transform; expected one that ITK or deformgan wrote")
-
-
 def _composite_bytes(parts: Sequence[Part]) -> bytes:
     """ITK's HDF5 layout: group 0 names the composite, groups 1, 2, ... its parts, the one applied first at the end."""
     import h5py
@@ -136,28 +144,41 @@ def _write_text(group: Any, name: str, text: str) -> None:
     group.create_dataset(name, data=[text], dtype=h5py.string_dtype("ascii"))
 
 
-def _parts_of(transform: Any) -> list[Part]:
-    """A SimpleITK transform as parts in the order of application."""
+def _part_of(record: Record) -> Part:
+    if record.kind.endswith("DisplacementFieldTransform"):
+        grid = _grid_of_numbers(record, 3)
+        return DisplacementField(grid, record.parameters.reshape(*grid.shape, 3).astype(np.float32, copy=False))
+    if record.kind == "BSplineTransform":
+        grid = _grid_of_numbers(record, 3)
+        coefficients = np.moveaxis(record.parameters.reshape(3, *grid.shape), 0, -1)
+        return sampled_spline(coefficients, grid, order=record.order)
+    return Affine(_matrix_of(record))
+
+
+def _grid_of_numbers(record: Record, components: int) -> Geometry:
+    """The lattice of a record: size, origin, spacing and direction are its fixed parameters."""
+    numbers = record.fixed.tolist()
+    size = [int(n) for n in numbers[:3]]
+    if len(numbers) != 18 or size != numbers[:3] or components * math.prod(size) != record.parameters.size:
+        raise InputError(f"a {record.kind} of {record.parameters.size} numbers does not fill its grid {numbers[:3]}")
+    return Geometry((size[0], size[1], size[2]), tuple(numbers[6:9]), tuple(numbers[3:6]), tuple(numbers[9:]))
+
+
+def _matrix_of(record: Record) -> NDArray[np.float64]:
+    """(4, 4) of a linear transform of any kind: what it does to the origin and to the three unit vectors."""
     import SimpleITK as sitk
 
-    if transform.GetDimension() != 3:
-        raise InputError(f"the transform is {transform.GetDimension()}-D; expected 3-D")
-    kind = transform.GetTransformEnum()
-    if kind == sitk.sitkComposite:
-        composite = sitk.CompositeTransform(transform)
-        inner = [composite.GetNthTransform(i) for i in reversed(range(composite.GetNumberOfTransforms()))]
-        return [part for one in inner for part in _parts_of(one)]
-    if kind == sitk.sitkDisplacementField:
-        return [_field_of(sitk.DisplacementFieldTransform(transform).GetDisplacementField())]
-    if kind == sitk.sitkBSplineTransform:
-        return [_spline_of(sitk.BSplineTransform(transform))]
-    if not transform.IsLinear():
-        raise InputError(f"a {transform.GetName()} is not supported; convert it to a displacement field")
-    return [Affine(_matrix_of(transform))]
-
-
-def _matrix_of(transform: Any) -> NDArray[np.float64]:
-    """(4, 4) of a linear SimpleITK transform of any kind: what it does to the origin and to the three unit vectors."""
+    if record.kind == "IdentityTransform":
+        return np.eye(4)
+    name = _SAME_NUMBERS.get(record.kind, record.kind)
+    if name not in _LINEAR:
+        raise InputError(f"a {record.kind} is not supported; convert it to a displacement field")
+    transform = getattr(sitk, name)(3) if name in _OF_DIMENSION else getattr(sitk, name)()
+    wanted = len(transform.GetParameters()), len(transform.GetFixedParameters())
+    if (record.parameters.size, record.fixed.size) != wanted:
+        raise InputError(f"a {record.kind} has {wanted[0]} parameters, found {record.parameters.size}; it is damaged")
+    transform.SetFixedParameters(record.fixed.tolist())
+    transform.SetParameters(record.parameters.tolist())
     matrix = np.eye(4)
     matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
     for axis, unit in enumerate(np.eye(3)):
@@ -165,12 +186,14 @@ def _matrix_of(transform: Any) -> NDArray[np.float64]:
     return matrix
 
 
-def _spline_of(spline: Any) -> DisplacementField:
-    import SimpleITK as sitk
-
-    images = spline.GetCoefficientImages()
-    coefficients = np.stack([sitk.GetArrayFromImage(image) for image in images], -1)
-    return sampled_spline(coefficients, _grid_of(images[0]), order=spline.GetOrder())
+def _field_of_nifti(path: Path) -> DisplacementField:
+    """(X, Y, Z, 1, 3).  ITK turns the vectors of one of NIfTI's two intents from RAS, and those of the other not."""
+    code, _, _, shape = intent_of(path)
+    if shape[3:] != (1, 3):
+        raise InputError(f"a displacement image must be 3-D with 3 components a voxel, its size is {shape}")
+    image = read_vectors(path)
+    turned = image.vectors * np.diag(RAS_LPS)[:3].astype(np.float32) if code == DISPLACEMENTS else image.vectors
+    return DisplacementField(image.geometry, turned)
 
 
 def _grid_of(image: Any) -> Geometry:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deformgan.errors import InputError
 from deformgan.io.geometry import Geometry
-from deformgan.io.nifti import open_nifti, orientation, readable
+from deformgan.io.nifti import check_numbers, open_nifti, orientation, readable
 from deformgan.io.volume import RAS_LPS
 
 
@@ -38,6 +38,7 @@ def read_vectors(path: Path) -> VectorImage:
         raise InputError(f"{path} has size {shape}; expected three components a voxel")
     with readable(path):
         image = open_nifti(path)
+        check_numbers(image, path)
         array = np.asarray(image.dataobj, dtype=np.float32).reshape((*shape[:3], 3), order="A")
         matrix, _ = orientation(image, path)
     if not np.isfinite(array).all():

@@ -10,6 +10,7 @@ from deformgan.io.geometry import Geometry
 from deformgan.io.transforms.parts import DisplacementField
 
 TOLERANCE_MM = 0.01
+MOST_MM = 1e6  # of a displacement
 MOST_NODES = 1 << 24  # 200 MB of displacements
 
 
@@ -27,6 +28,8 @@ def sampled_spline(
     u: NDArray[np.float64] = np.asarray(coefficients, np.float64)
     if order not in (1, 2, 3) or min(lattice.size) <= order:
         raise InputError(f"a B-spline of order {order} on {lattice.size} nodes is not supported; order 1 to 3 is")
+    if not (np.abs(u) < MOST_MM).all():  # nor NaN
+        raise InputError(f"the B-spline has coefficients that are not finite, or of {MOST_MM:g} mm and more")
     counts = _samples_a_node(u, order, tolerance_mm)
     for axis, (nodes, count) in enumerate(zip(lattice.shape, counts, strict=True)):
         weights = _weights(nodes, count, order)
@@ -46,7 +49,10 @@ def _samples_a_node(coefficients: NDArray[np.float64], order: int, tolerance_mm:
     intervals = np.array(coefficients.shape[:3]) - order
     excess = float(np.prod(intervals * np.ceil(wanted)) / MOST_NODES)
     if excess > 1:
-        return [max(1, int(w)) for w in wanted / np.cbrt(excess)]
+        wanted = np.maximum(np.floor(wanted / np.cbrt(excess)), 1)
+    while np.prod(intervals * np.ceil(wanted)) > MOST_NODES and wanted.max() > 1:  # where one axis bends far more
+        wanted[wanted.argmax()] /= 2
+        wanted = np.maximum(wanted, 1)
     return [int(w) for w in np.ceil(wanted)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,26 @@ import numpy as np
 
 from deformgan.errors import InputError
 from deformgan.io.geometry import Geometry
+from deformgan.io.transforms.itk_records import hdf5_file
 from deformgan.io.transforms.nifti_vectors import plane_points
 from deformgan.io.transforms.parts import Affine, DisplacementField, Part
 from deformgan.io.volume import RAS_LPS
+from deformgan.io.workplace import reserve
 
+_CHAIN = re.compile(r"\d{1,6}(/\d{1,6})*")
+_OTHER_BYTES = 16 << 10  # of a node, beside its numbers
 _AXES = (b"space", b"space", b"space", b"vector")
 _SIGNS = np.diag(RAS_LPS)[:3]
 
 
 def is_x5(path: Path) -> bool:
     """Whether an HDF5 file says that it is one."""
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
-            return file.attrs.get("Format") in ("X5", b"X5")
-    except OSError:
-        return False
+        with hdf5_file(path) as file:
+            name = file.attrs.get("Format")
+            return isinstance(name, str | bytes) and name in ("X5", b"X5")
+    except InputError:
+        return path.suffix.lower() == ".x5"  # whoever reads it says what is wrong
 
 
 def read_x5(path: Path) -> tuple[Part, ...]:
@@ -33,20 +37,19 @@ def read_x5(path: Path) -> tuple[Part, ...]:
 
     Raises InputError or OSError.
     """
-    import h5py
     from nitransforms.io.x5 import from_filename
 
-    try:
+    with hdf5_file(path) as file:
+        chain = file["TransformChain/0"][()] if "TransformChain" in file else None
         nodes = from_filename(path)
-        with h5py.File(path, "r") as file:
-            chain = file["TransformChain/0"][()] if "TransformChain" in file else None
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError("it is damaged, or no X5 file") from error
     if chain is None and len(nodes) != 1:
         raise InputError(f"holds {len(nodes)} transforms and no chain that gives their order")
-    text = chain.decode() if isinstance(chain, bytes) else chain
-    order = [0] if text is None else [int(n) for n in text.split("/")]
-    return tuple(_part(nodes[n]) for n in order)
+    text = chain.decode("latin-1") if isinstance(chain, bytes) else "0" if chain is None else str(chain)
+    order = [int(n) for n in text.split("/")] if _CHAIN.fullmatch(text) else [len(nodes)]
+    if max(order) >= len(nodes):
+        raise InputError(f"has a chain {text[:40]!r} of its {len(nodes)} transforms; it is damaged")
+    parts = {n: _part(nodes[n]) for n in set(order)}
+    return tuple(parts[n] for n in order)
 
 
 def write_x5(parts: tuple[Part, ...], path: Path, fixed: Geometry | None) -> None:
@@ -54,7 +57,9 @@ def write_x5(parts: tuple[Part, ...], path: Path, fixed: Geometry | None) -> Non
     import h5py
     from nitransforms.io.x5 import to_filename
 
-    to_filename(path, [_node(part, fixed) for part in parts or (Affine(np.eye(4)),)])
+    nodes = [_node(part, fixed) for part in parts or (Affine(np.eye(4)),)]
+    reserve(path, sum(node.transform.nbytes + _OTHER_BYTES for node in nodes))  # HDF5 ends in a SIGSEGV on a full disk
+    to_filename(path, nodes)
     with h5py.File(path, "a") as file:
         file["TransformChain/0"] = "/".join(str(n) for n in range(max(1, len(parts))))
 
@@ -66,6 +71,8 @@ def _part(node: Any) -> Part:
     known = node.representation in ("displacements", "deformations")
     if node.type != "nonlinear" or not known or node.domain is None or array.shape != (*node.domain.size, 3):
         raise InputError(f"holds a {node.type} transform ({node.representation}) that is not supported; resample it")
+    if np.shape(node.domain.mapping) != (4, 4) or array.dtype.kind not in "fiu":
+        raise InputError("does not say where its vectors lie, or they are no numbers; it is damaged")
     grid = Geometry.from_matrix(RAS_LPS @ node.domain.mapping, array.shape[:3])
     vectors = (array.transpose(2, 1, 0, 3) * _SIGNS).astype(np.float32)
     if node.representation == "deformations":
