@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deformgan.cohort.batch import Show, Tally
+    from deformgan.cohort.jobs import Show, Tally
 
 QUIET_S = 30.0  # without a terminal it says where it is this often; failures at once
 

@@ -1,4 +1,4 @@
-"""How much memory a registration may need, told from the headers of its images."""
+"""How much memory a registration, or a mean, may need, told from the headers of its images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from deformgan.io.grids import read_grid
 # but `fast` on 512 x 512 x 400, which the margin covers.
 BASE_MB = 475.0
 NATIVE_MB, WORKING_MB = 19.0, 70.0  # a million voxels of both images; of the fixed image at 1 mm, where it is finer
+MEAN_BYTES, LABEL_BYTES = 90, 4  # a voxel: sum, count, one image and its map; one subject's labels
 MARGIN = 1.25
 
 
@@ -24,6 +25,12 @@ def registration_mb(fixed: str, moving: str) -> float:
     except (InputError, OSError):
         return 0.0
     return MARGIN * (BASE_MB + (NATIVE_MB * (native + other) + WORKING_MB * working) / 1e6)
+
+
+def mean_mb(image: str, labelled: int) -> float:
+    """Megabytes of the mean of a group on about the grid of `image`; labelled: how many have labels to be counted."""
+    count = _voxels(image)[0]
+    return MARGIN * (BASE_MB + count * (MEAN_BYTES + LABEL_BYTES * labelled) / 1e6)
 
 
 def _voxels(path: str) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deformgan.io.formats import file_hash, source_files
+from deformgan.io.recorded import DICOM
 from deformgan.io.whole_file import whole_file
 
 FORMAT = "deformgan-batch-1"  # a change of what is written makes everything anew
@@ -24,7 +25,10 @@ Standing = Literal["new", "done", "look", "failed"]
 
 @dataclass(frozen=True)
 class Source:
-    """One input: where it is, bytes and nanoseconds of its last change (of all files of a folder), SHA-256 or ""."""
+    """One input: where it is, bytes and nanoseconds of its last change (of all files of a folder), SHA-256 or "".
+
+    Of a DICOM folder, which often names the patient, the path is not written down, but a hash of it.
+    """
 
     path: str
     size: int
@@ -35,11 +39,13 @@ class Source:
     def of(cls, path: str, *, content: bool = False) -> Source:
         """As it is now; a file that is not there has the size -1."""
         try:
-            stats = [os.stat(path)] if os.path.isfile(path) else [name.stat() for name in source_files(path)]
-        except OSError:
+            one = os.path.isfile(path)
+            stats = [os.stat(path)] if one else [name.stat() for name in source_files(path)]
+        except (OSError, ValueError):  # ValueError: a name that no file can have
             return cls(path, -1, 0)
         size, changed = sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
-        return cls(path, size, changed, file_hash(path) if content else "")
+        place = path if one else f"{DICOM} {hashlib.sha256(path.encode()).hexdigest()[:16]}"
+        return cls(place, size, changed, file_hash(path) if content else "")
 
     def like(self, other: Source | None) -> bool:
         """Whether the two are the same by their looks; what is gone cannot have changed."""
@@ -50,7 +56,8 @@ class Source:
 @dataclass(frozen=True)
 class Note:
     """status: done or failed.  options: their key.  sources: inputs by role.  files: sizes by the path seen from the
-    note's folder.  values: measures of a result.  warnings: for people.  reason, trace: of a failure.
+    note's folder.  values: measures of a result.  warnings: for people.  reason, trace: of a failure.  suspect: why
+    the result may be worse than none.
     """
 
     name: str
@@ -62,6 +69,7 @@ class Note:
     warnings: tuple[str, ...] = ()
     reason: str = ""
     trace: str = ""
+    suspect: tuple[str, ...] = ()
 
     def text(self) -> str:
         """As the file has it."""
@@ -81,7 +89,7 @@ def read_note(path: Path) -> Note | None:
         if values.pop("format", None) != FORMAT:
             return None
         values["sources"] = {role: Source(**source) for role, source in values["sources"].items()}
-        values["warnings"] = tuple(values["warnings"])
+        values |= {name: tuple(values.get(name, ())) for name in ("warnings", "suspect")}
         return Note(**values)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

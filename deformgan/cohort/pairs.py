@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from deformgan.cohort.notes import Source, options_key
+from deformgan.cohort.memory import registration_mb
+from deformgan.cohort.notes import options_key
 from deformgan.errors import InputError
 from deformgan.io.bids import BidsPair
+from deformgan.io.folder_names import fault_of_folder_name
 from deformgan.io.pairs import FILES, PairFiles, read_rows
+from deformgan.io.recorded import is_dicom
 from deformgan.registration.options import RegisterOptions
+from deformgan.registration.outputs import INVERSE, REPORT, RESULT, TRANSFORM, WARPED
 
 PAIRS, NOTE, NAME = "pairs", "pair.json", "name"
 SETTINGS = {field.name: str(field.type) for field in fields(RegisterOptions)}
 THUMBNAIL = "thumbnail.jpg"
-LONGEST = 100  # bytes of a folder's name
-_FIT = re.compile(r"[^\x00-\x1f\\/:*?\"<>|]+")
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _ASIDE = ("threads", "device")  # settings that a result does not depend on, but for rounding
 
@@ -48,21 +50,44 @@ class PairJob:
         return self.home / self.note
 
     @property
-    def inside(self) -> bool:
-        """Whether the folder lies below `out` in truth: a link in its place could lead elsewhere."""
-        return self.home.resolve().is_relative_to(Path(self.out).resolve())
-
-    @property
     def key(self) -> str:
         """Of the settings that the result depends on."""
         return _key(self.options)
 
-    def sources(self, *, content: bool = False) -> dict[str, Source]:
-        """All inputs as they are now, by role.  content: with their hashes."""
+    def paths(self) -> dict[str, str]:
+        """All inputs by role."""
         paths = {role: getattr(self.files, role) for role in FILES if getattr(self.files, role)}
         if self.options.model and os.path.exists(self.options.model):
             paths["model"] = self.options.model
-        return {role: Source.of(path, content=content) for role, path in paths.items()}
+        return paths
+
+    def file_names(self) -> dict[str, str]:
+        """What each file of the result is called, seen from its folder."""
+        if self.bids is None:
+            return {name: name for name in (WARPED, TRANSFORM, INVERSE, RESULT, REPORT, THUMBNAIL)}
+        figures = os.path.relpath(Path(self.bids.folder.split("/")[0], "figures"), self.bids.folder)
+        return {
+            WARPED: f"{self.bids.warped}.nii.gz",
+            TRANSFORM: f"{self.bids.transform}.h5",
+            INVERSE: f"{self.bids.inverse}.h5",
+            RESULT: f"{self.bids.transform}.json",
+            REPORT: f"{figures}/{self.bids.name}_report.html",
+            THUMBNAIL: f"{figures}/{self.bids.name}_thumbnail.jpg",
+            f"{INVERSE}.json": f"{self.bids.inverse}.json",
+            f"{WARPED}.json": f"{self.bids.warped}.json",
+        }
+
+    def results(self) -> Sequence[str]:
+        """The files that it leaves, seen from its folder."""
+        return list(self.file_names().values())
+
+    def memory_mb(self) -> float:
+        """What a process may need for it."""
+        return registration_mb(self.files.fixed, self.files.moving)
+
+    def on_threads(self, threads: int) -> PairJob:
+        """The same on so many threads, where its row does not say how many."""
+        return replace(self, options=replace(self.options, threads=self.options.threads or threads))
 
 
 @lru_cache(256)
@@ -104,7 +129,12 @@ def jobs_of_manifest(path: Path, out: Path, defaults: Mapping[str, str]) -> Iter
     """
     folder = path.resolve().parent
     for where, files, texts in read_rows(path, (NAME, *SETTINGS)):
-        name = texts.pop(NAME, "") or files.subject or f"{_stem(files.moving)}_to_{_stem(files.fixed)}"
+        name = texts.pop(NAME, "") or files.subject
+        if not name and (is_dicom(files.fixed) or is_dicom(files.moving)):
+            raise InputError(
+                f"{where}: the name of a DICOM folder may be a patient's; give the pair one in column {NAME}"
+            )
+        name = name or f"{stem(files.moving)}_to_{stem(files.fixed)}"
         check_name(name, where)
         options = settings_from({**defaults, **_absolute(texts, folder)}, where)
         yield PairJob(name, files, options, str(out), f"{PAIRS}/{name}")
@@ -120,10 +150,9 @@ def jobs_of_dataset(pairs: Iterable[BidsPair], out: Path, defaults: Mapping[str,
 def check_name(name: str, where: str) -> None:
     """A name is a path below a folder, such as site-1/person-7.  Raises InputError for one that could be elsewhere."""
     for part in name.split("/"):
-        edges = part[:1] in (".", " ", "-") or part[-1:] in (".", " ")
-        if edges or not _FIT.fullmatch(part) or len(part.encode()) > LONGEST:
+        if fault := fault_of_folder_name(part):
             raise InputError(
-                f"{where}: {name!r} cannot be the name of a folder; give the pair another in column {NAME}"
+                f"{where}: {name[:80]!r} cannot be the name of a folder: {fault}; give another in column {NAME}"
             )
 
 
@@ -150,7 +179,7 @@ def _absolute(texts: dict[str, str], folder: Path) -> dict[str, str]:
     return {**texts, "model": str(folder / model)} if model and (folder / model).exists() else texts
 
 
-def _stem(path: str) -> str:
-    """The file's name without its endings; a DICOM series' folder and UID."""
-    name = os.path.basename(path.rstrip("/")).replace(":", "_")
+def stem(path: str) -> str:
+    """The file's name without its endings."""
+    name = os.path.basename(path.rstrip("/"))
     return re.sub(r"\.(nii|mha|mhd|nrrd|nhdr|mgz|mgh)(\.gz)?$", "", name, flags=re.IGNORECASE)

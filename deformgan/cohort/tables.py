@@ -12,6 +12,7 @@ from deformgan.io.whole_file import whole_file
 from deformgan.report.cohort import Line
 
 STATUS, SUMMARY = "status.csv", "summary.csv"
+NAME = "pair"  # title of the first column
 EVERY_S = 2.0
 SHARE = 0.02  # of the time, at most, goes into rewriting the status
 
@@ -42,8 +43,11 @@ class Status:
         for line in self.lines if ended else ():
             if line.status == "running":
                 self.change(line, "waiting")
-        rows = ((line.name, line.status, line.values.get("seconds", ""), line.reason) for line in self.lines)
-        _write(self.path, ("pair", "status", "seconds", "reason"), rows)
+        rows = (
+            (line.name, line.status, "; ".join(line.suspect), line.values.get("seconds", ""), line.reason)
+            for line in self.lines
+        )
+        _write(self.path, (NAME, "status", "suspect", "seconds", "reason"), rows)
         took = time.monotonic() - begin
         self._next = time.monotonic() + max(EVERY_S, took / SHARE)
 
@@ -55,13 +59,14 @@ def write_summary(out: Path, lines: Collection[Line]) -> None:
         (
             line.name,
             line.status,
+            "; ".join(line.suspect),
             *(line.values.get(name, "") for name in measures),
             "; ".join(line.warnings),
             line.reason,
         )
         for line in lines
     )
-    _write(out / SUMMARY, ("pair", "status", *measures, "warnings", "reason"), rows)
+    _write(out / SUMMARY, (NAME, "status", "suspect", *measures, "warnings", "reason"), rows)
 
 
 def _write(path: Path, titles: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

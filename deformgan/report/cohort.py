@@ -25,7 +25,8 @@ BINS = (8, 32)
 
 @dataclass(slots=True)
 class Line:
-    """One pair.  report, thumbnail: files seen from the page's folder.  reason: of a failure.
+    """One pair.  report, thumbnail: files seen from the page's folder.  reason: of a failure.  suspect: why the result
+    may be worse than none.
 
     status: waiting, running, done, kept (done by an earlier run) or failed.
     """
@@ -37,6 +38,7 @@ class Line:
     reason: str = ""
     values: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    suspect: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def write_cohort_report(path: str | os.PathLike[str], lines: Sequence[Line], fol
             _card(line, reasons, folder) for line, _, reasons in ranked[: min(max(out, SHOWN_AT_LEAST), SHOWN_OUTLIERS)]
         ],
         standing_out=out,
+        suspect=sum(bool(line.suspect) for line in good),
         spreads=spreads,
         alike=[
             f"{m.title} {m.shown(_values(m, good)[0])}"
@@ -111,7 +114,8 @@ def standing_out(lines: Sequence[Line]) -> list[tuple[Line, float, list[str]]]:
     """(line, how far its worst measure lies on the bad side, what stands out), the farthest first.
 
     The distance from the median is counted in robust standard deviations, 1.4826 times the median absolute deviation,
-    or in the least difference that means something if that is larger.  A result that warns of itself stands out too.
+    or in the least difference that means something if that is larger.  A result that warns of itself stands out too,
+    and a suspect one before all others.
     """
     far = np.zeros(len(lines))
     why: dict[int, list[tuple[float, str]]] = defaultdict(list)
@@ -127,10 +131,16 @@ def standing_out(lines: Sequence[Line]) -> list[tuple[Line, float, list[str]]]:
         for i in np.flatnonzero(away > FAR):
             words = f"{measure.title} {measure.shown(values[i])}, median {measure.shown(middle)}"
             why[int(i)].append((float(away[i]), words))
-    rank = np.maximum(far, [FAR if line.warnings else 0.0 for line in lines]).tolist()
+    rank = np.maximum(far, [np.inf if x.suspect else FAR if x.warnings else 0.0 for x in lines]).tolist()
     order = sorted(range(len(lines)), key=lambda i: (-rank[i], lines[i].name))
     return [
-        (lines[i], float(far[i]), [words for _, words in sorted(why[i], reverse=True)] + list(lines[i].warnings))
+        (
+            lines[i],
+            float(far[i]),
+            [f"suspect: {words}" for words in lines[i].suspect]
+            + [words for _, words in sorted(why[i], reverse=True)]
+            + list(lines[i].warnings),
+        )
         for i in order
     ]
 

@@ -11,7 +11,8 @@ import pytest
 import SimpleITK as sitk
 from filelock import FileLock
 
-from deformgan.cohort.batch import planned, run_batch
+from deformgan.cohort.batch import run_batch
+from deformgan.cohort.jobs import planned
 from deformgan.cohort.pairs import distinct, jobs_of_manifest
 from deformgan.errors import OutputError
 from deformgan.registration.outputs import FILES
@@ -126,8 +127,9 @@ def test_a_result_that_is_cut_off_or_without_its_note_is_made_again(batch):
     with (batch.out / "pairs/b/warped.nii.gz").open("r+b") as stream:
         stream.truncate(100)
     (batch.out / "pairs/site/a/pair.json").unlink()
-    left = batch.out / "pairs/site/a/.pair.new"  # as a worker that was killed leaves it
+    left = batch.out / "pairs/site/a/.pair.json.0123456789abcdef.half"  # as a worker that was killed leaves it
     left.mkdir()
+    (left / "lock").touch()
     (left / "half").write_bytes(b"x")
     assert batch.states() == {"site/a": "done", "b": "done", "gone": "failed", "empty": "failed"}
     assert sitk.ReadImage(str(batch.out / "pairs/b/warped.nii.gz")).GetSize() == (28, 30, 26)

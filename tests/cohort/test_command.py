@@ -69,12 +69,19 @@ def workers_of(process):
 
 
 def scratches(manifest):
-    """Inodes of the folders where a pair is being worked at, or was when its worker died."""
-    found = set()
-    for path in (manifest.parent / "out" / "pairs").glob("*/.pair.new"):
-        with suppress(FileNotFoundError):  # it may go just now
-            found.add(path.stat().st_ino)
-    return found
+    """The folders where a pair is being worked at, or was when its worker died."""
+    return set((manifest.parent / "out" / "pairs").glob("*/.pair.json.*.half"))
+
+
+def at_work(process, manifest):
+    """(a worker that holds the folder of a pair that it is at, that pair's name); None while there is none."""
+    for worker in workers_of(process):
+        with suppress(psutil.Error):  # it may end just now
+            for file in worker.open_files():
+                place = Path(file.path).parent
+                if place.parent.parent == manifest.parent / "out" / "pairs" and (place / "lock").exists():
+                    return worker, place.parent.name
+    return None
 
 
 def test_an_interruption_costs_nothing_that_was_done_and_a_killed_worker_no_pair(manifest, begin):
@@ -88,17 +95,18 @@ def test_an_interruption_costs_nothing_that_was_done_and_a_killed_worker_no_pair
     states = status(manifest)
     assert states.keys() == {f"p{n}" for n in range(PAIRS)} and "running" not in states.values()
 
-    left = scratches(manifest)
     process = begin()
-    until(lambda: scratches(manifest) - left, "no pair began")
-    os.kill(workers_of(process)[0].pid, signal.SIGKILL)
+    until(lambda: at_work(process, manifest), "no pair began")
+    worker, killed = at_work(process, manifest)
+    os.kill(worker.pid, signal.SIGKILL)
+    assert killed not in {p.parent.name for p in done(manifest)}
     out, err = process.communicate(timeout=LONG_S)
     assert process.returncode == 0, err
     assert out.strip().endswith("report.html") and "Traceback" not in err
     assert set(status(manifest).values()) <= {"done", "kept"}
     after = done(manifest)
     assert len({p.parent for p in after}) == PAIRS and scratches(manifest) == set()
-    assert {p: after[p] for p in before} == before
+    assert {p: after[p] for p in before} == before and killed in {p.parent.name for p in after}
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(manifest, begin):

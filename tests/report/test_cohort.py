@@ -34,6 +34,16 @@ def test_a_warning_stands_out():
     assert standing_out(found)[0][0].name == "p4" and standing_out(found)[0][2] == ["the affine is kept"]
 
 
+def test_a_suspect_result_comes_first_and_is_counted(tmp_path):
+    found = lines(dice=[0.8] * 20 + [0.1])
+    found[4].suspect = ("the inverse misses by 3.0 mm",)
+    ranked = standing_out(found)
+    assert [line.name for line, _, _ in ranked[:2]] == ["p4", "p20"]
+    assert ranked[0][2] == ["suspect: the inverse misses by 3.0 mm"]
+    write_cohort_report(tmp_path / "report.html", found, tmp_path)
+    assert "1 suspect: may be worse" in (tmp_path / "report.html").read_text()
+
+
 def test_failures_that_differ_in_names_and_numbers_are_one_cause():
     reasons = [
         "moving: no such file: /a/b.nii",

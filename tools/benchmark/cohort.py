@@ -25,8 +25,9 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from deformgan.cohort.batch import planned, run_batch
+from deformgan.cohort.batch import run_batch
 from deformgan.cohort.engine import Task, run_tasks
+from deformgan.cohort.jobs import planned, sources_of
 from deformgan.cohort.notes import Note
 from deformgan.cohort.pairs import distinct, jobs_of_manifest
 from deformgan.cohort.pool import PoolOptions, open_pool
@@ -114,7 +115,7 @@ def million(count: int) -> None:
         with timed("read the manifest"):
             jobs = distinct(jobs_of_manifest(root / "pairs.csv", root / "out", {}))
         with timed("write folders and notes"):
-            sources = jobs[0].sources(content=True)
+            sources = sources_of(jobs[0], content=True)
             for job in jobs:
                 values = dict.fromkeys(("similarity", "folding_percent", "seconds", "min_jacobian"), 0.5)
                 job.home.mkdir(parents=True)
