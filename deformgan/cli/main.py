@@ -26,6 +26,7 @@ from deformgan.cli.stopping import (
 )
 from deformgan.cli.study import study
 from deformgan.cli.synthesize import synthesize
+from deformgan.cli.template import template
 from deformgan.cli.train import train
 from deformgan.cli.transform import transform
 from deformgan.cli.warp import warp
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.command()(register)
 app.command()(batch)
+app.command()(template)
 app.command()(warp)
 app.command()(evaluate)
 app.command()(prepare)

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
+from deformgan.cli.batch_progress import show_batch
 from deformgan.cli.progress import show_progress
+from deformgan.cli.workers import (
+    WORKERS_HELP,
+    Memory,
+    RetryFailed,
+    Scheduler,
+    opener,
+    pool_options,
+    said_to_go_on,
+)
 from deformgan.errors import InputError, OutputError
 
 
@@ -18,12 +28,15 @@ def prepare(
     validation: Annotated[float, typer.Option(min=0, max=1, help="Share of the people, if no split says.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of the people, if no split says.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", "--jobs", min=0, help=WORKERS_HELP)] = 1,
+    memory: Memory = "",
+    scheduler: Scheduler = "",
+    retry_failed: RetryFailed = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Prepare MR and CT for synthesis: N4, CT on the MR's grid, a split by person. Run again, it goes on.
 
-    Example: deformgan prepare data/sts/mr_ct.csv --out prepared/sts --jobs 2
+    Example: deformgan prepare data/sts/mr_ct.csv --out prepared/sts --workers 2
     """
     if validation + test > 1:
         raise InputError(f"--validation and --test are shares of one whole; got {validation:g} + {test:g}")
@@ -35,8 +48,16 @@ def prepare(
     from deformgan.synthesis.prepare import prepare as make
 
     options = PrepareOptions(n4=n4, validation=validation, test=test, seed=seed)
-    with show_progress(quiet) as progress:
-        written = make(manifest, out, options, jobs=jobs, show=progress)
+    if workers == 1 and not scheduler:
+        with show_progress(quiet) as progress:
+            written = make(manifest, out, options, show=progress)
+    else:
+        from deformgan.cohort.folders import everyone_on
+
+        opened = opener(pool_options(workers, 0, memory, scheduler))
+        with show_batch(quiet) as show:
+            everyone = everyone_on(opened, retry_failed=retry_failed, show=show)
+            written = said_to_go_on(lambda: make(manifest, out, options, everyone=everyone))
     for warning in warnings_of(out):
         typer.echo(f"warning: {warning}", err=True)
     if not quiet:

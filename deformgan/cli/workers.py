@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from deformgan.cohort.jobs import Tally
     from deformgan.cohort.pool import Pool, PoolOptions
 
+WORKERS_HELP = "Processes, 0 = by cores and memory; more than one keep a status.csv, and one failure stops no other."
+T = TypeVar("T")
 AGAIN = "what is done stays; run the same command again and it goes on"
 
 Workers = Annotated[int, typer.Option(min=0, help="Processes, or jobs of --cluster; 0 = by cores and memory.")]
@@ -60,7 +62,21 @@ def opener(options: PoolOptions) -> Callable[[], AbstractContextManager[Pool]]:
     return lambda: open_pool(options, keep_freed_memory)
 
 
-def said_to_go_on(work: Callable[[], Tally]) -> Tally:
+@contextmanager
+def opener_once(options: PoolOptions) -> Iterator[Callable[[], AbstractContextManager[Pool]]]:
+    """What opens the workers when it is first called, and keeps them for the next calls until the block ends."""
+    with ExitStack() as stack:
+        held: list[Pool] = []
+
+        def opened() -> AbstractContextManager[Pool]:
+            if not held:
+                held.append(stack.enter_context(opener(options)()))
+            return nullcontext(held[0])
+
+        yield opened
+
+
+def said_to_go_on(work: Callable[[], T]) -> T:
     """The work; one that is stopped says how to go on."""
     try:
         return work()

@@ -57,9 +57,7 @@ class PairJob:
     def paths(self) -> dict[str, str]:
         """All inputs by role."""
         paths = {role: getattr(self.files, role) for role in FILES if getattr(self.files, role)}
-        if self.options.model and os.path.exists(self.options.model):
-            paths["model"] = self.options.model
-        return paths
+        return paths | model_paths(self.options.model)
 
     def file_names(self) -> dict[str, str]:
         """What each file of the result is called, seen from its folder."""
@@ -93,6 +91,15 @@ class PairJob:
 @lru_cache(256)
 def _key(options: RegisterOptions) -> str:
     return options_key({name: value for name, value in asdict(options).items() if name not in _ASIDE})
+
+
+def model_paths(model: str | None) -> dict[str, str]:
+    """The file of a model, in a run's folder or as it is; none for one that ships or that is not there."""
+    if not model or not os.path.exists(model):
+        return {}
+    from deformgan.registration.models import FILE  # brings torch
+
+    return {"model": os.path.join(model, FILE) if os.path.isdir(model) else model}
 
 
 def settings_from(texts: Mapping[str, str], where: str) -> RegisterOptions:

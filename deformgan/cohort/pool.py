@@ -145,15 +145,18 @@ def _local(options: PoolOptions) -> Iterator[Pool]:
     from distributed import Client, LocalCluster
 
     workers, threads, memory_mb = local_shares(options)
-    with _environment(_threads_of(threads)), dask.config.set(_settings(options)):
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=int(memory_mb * 1e6),
-            resources={MEMORY: memory_mb},
-            scheduler_kwargs=_NO_PAGE,
-            silence_logs=logging.CRITICAL,
-        )
+    pinned = _threads_of(threads)
+    with dask.config.set(_settings(options)):
+        with _environment(pinned):  # what dask sets before it starts a process gives way to it
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=int(memory_mb * 1e6),
+                resources={MEMORY: memory_mb},
+                scheduler_kwargs=_NO_PAGE,
+                silence_logs=logging.CRITICAL,
+                env=pinned,  # of a process that is started later in another's place, too
+            )
         with cluster, Client(cluster) as client:
             yield Pool(client, threads, memory_mb)
 
@@ -234,7 +237,7 @@ def _threads_of(threads: int) -> dict[str, str]:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Processes started in the block have these variables; dask's own setting of them gives way to it."""
+    """Processes started in the block have these variables, and this one, after it, what it had before."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from deformgan.cohort.jobs import Made, carry_out
-from deformgan.cohort.memory import mean_mb, registration_mb
-from deformgan.cohort.notes import Note, options_key
+from deformgan.cohort.memory import BASE_MB, MARGIN, mean_mb
+from deformgan.cohort.notes import Note, Source, options_key
 from deformgan.cohort.pairs import PairJob
 from deformgan.cohort.register import measures
 from deformgan.io.geometry import Geometry
@@ -20,6 +20,7 @@ from deformgan.registration.outputs import INVERSE, TRANSFORM
 
 COLUMNS = ("name", "image", "mask", "labels")
 FILES = COLUMNS[1:]
+FIELD_BYTES = 20  # of memory for each byte of a transform's file
 TEMPLATE, LABELS, BACK = "template.nii.gz", "labels.nii.gz", "mean.h5"
 
 
@@ -121,8 +122,15 @@ def take_mean(job: MeanJob) -> tuple[Note, bool]:
 
 
 def _mean(job: MeanJob, place: Path) -> Made:
-    from deformgan.cohort.mean import change_percent, common_grid, gradient_energy, mean_image, mean_map, mean_shift_mm
-    from deformgan.cohort.mean import through
+    from deformgan.cohort.mean import (
+        change_percent,
+        common_grid,
+        gradient_energy,
+        mean_image,
+        mean_map,
+        mean_shift_mm,
+        through,
+    )
     from deformgan.io.formats import read_volume, write_volume
     from deformgan.io.grids import read_grid
     from deformgan.registration.pipeline import use_threads
@@ -152,14 +160,14 @@ def _mean(job: MeanJob, place: Path) -> Made:
 
 def _labels(job: MeanJob, made: Path, grid: Geometry) -> float:
     """Write the labels that most subjects have there; the mean Dice of each subject's with these."""
+    import torch
+
     from deformgan.cohort.mean import through, voted_labels
     from deformgan.evaluation.overlap import coded_labels, overlap
     from deformgan.io.formats import read_volume, write_volume
     from deformgan.io.volume import Volume
     from deformgan.spatial.resample import resample
     from deformgan.spatial.transform import Transform
-
-    import torch
 
     back, brought = Transform.load(made / BACK), []
     for subject, path in zip(job.subjects, job.transforms, strict=True):
@@ -201,7 +209,7 @@ class HandJob:
 
     def memory_mb(self) -> float:
         """What a process may need for it."""
-        return registration_mb("", "")
+        return MARGIN * BASE_MB + FIELD_BYTES * sum(Source.of(p).size for p in self.paths().values()) / 1e6
 
     def on_threads(self, threads: int) -> HandJob:
         """It is over in a second."""

@@ -1,5 +1,7 @@
 """Any function on real worker processes; `eval` is one that every worker knows."""
 
+import os
+
 import pytest
 
 from deformgan.cohort.engine import Task, run_tasks
@@ -43,6 +45,15 @@ def test_workers_have_their_share_of_the_cores(pool):
     expected = str(pool.threads)
     assert outcome.value["NUMBA_NUM_THREADS"] == outcome.value["OMP_NUM_THREADS"] == expected
     assert outcome.value["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] == expected
+
+
+def test_a_worker_in_place_of_a_killed_one_has_them_too_and_this_process_has_not(pool):
+    text = "(__import__('os').environ['NUMBA_NUM_THREADS'], __import__('os').environ['OMP_NUM_THREADS'])"
+    (killed,) = run_tasks([Task("killer", KILL)], eval, pool)
+    assert "died" in killed.error
+    outcomes = run_tasks([Task(f"environment {n}", text) for n in range(8)], eval, pool)
+    assert {o.value for o in outcomes} == {(str(pool.threads),) * 2}
+    assert "NUMBA_NUM_THREADS" not in os.environ
 
 
 def test_a_running_scheduler_serves_too(pool):

@@ -25,6 +25,8 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
+
 from deformgan.cohort.batch import run_batch
 from deformgan.cohort.engine import Task, run_tasks
 from deformgan.cohort.jobs import planned, sources_of
@@ -80,17 +82,24 @@ def pairs(data: Path, count: int, workers: list[int], preset: str) -> None:
                 warm = [replace(one, folder=f"warm/{n}") for n in range(2 * number)]
                 list(run_tasks([Task(job.folder, job) for job in warm], register_pair, pool))
                 shutil.rmtree(out)
-                begin = time.perf_counter()
+                begin, cpu = time.perf_counter(), cpu_of_workers()
                 tally = run_batch(jobs, out, lambda pool=pool: nullcontext(pool))
-                seconds = time.perf_counter() - begin
+                seconds, cpu = time.perf_counter() - begin, cpu_of_workers() - cpu
             rates[number] = 60 * len(jobs) / seconds
             efficiency = rates[number] / (rates[workers[0]] * number / workers[0])
             print(
                 f"{len(jobs)} pairs, {number} workers of {pool.threads} threads: {seconds:.1f} s, "
                 f"{rates[number]:.2f} a minute, {rates[number] / rates[workers[0]]:.2f} times {workers[0]} "
                 f"(efficiency {100 * efficiency:.0f} %), failed {tally.counts['failed']}, "
-                f"largest worker {max(_peaks(out)):.0f} MB"
+                f"largest worker {max(_peaks(out)):.0f} MB; {cpu / len(jobs):.1f} s of CPU a pair, workers had "
+                f"{100 * cpu / seconds / os.cpu_count():.0f} % of the cores; load {os.getloadavg()[1]:.1f}",
+                flush=True,
             )
+
+
+def cpu_of_workers() -> float:
+    """Seconds of CPU of this process' children so far: on a busy machine they say more than the clock."""
+    return sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children(recursive=True))
 
 
 def real_pairs(data: Path) -> list[tuple[str, str, str]]:
