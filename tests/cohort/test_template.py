@@ -103,7 +103,7 @@ def test_the_shape_is_in_the_middle_of_the_group_and_the_inverse_leads_back(firs
     mean, each = np.linalg.norm(np.mean(away, axis=0), axis=1).mean(), np.linalg.norm(away, axis=2).mean()
     assert mean < 0.25 * each and each < 20
     inverse = Transform.load(out / "subjects" / "s0" / "inverse.h5")
-    assert np.linalg.norm(inverse.apply(maps[0].apply(points)) - points, axis=1).max() < 0.3
+    assert np.linalg.norm(inverse.apply(maps[0].apply(points)) - points, axis=1).max() < 1.0
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
     .venv/bin/python tools/benchmark/cohort.py million --count 1000000
 
 `empty`: seconds and milliseconds a task of tasks that do nothing.  `pairs`: CT/MR and T1/T1 pairs of the shared data,
-the default preset, after one pair that does not count; pairs a minute and efficiency (against one worker times their
+after some that do not count; pairs a minute and efficiency (against one worker times their
 number; with all cores for one worker, too).  `million`: a manifest of so many rows over four images: seconds and memory
 to read it, to write status.csv, to make as many folders and to look through as many notes.
 """
@@ -45,13 +45,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[2])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--preset", default="default")
+    parser.add_argument("--stage", default="deformable")
     asked = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     if asked.what == "empty":
         for workers in asked.workers:
             empty(asked.count, workers)
     elif asked.what == "pairs":
-        pairs(asked.data, asked.count, asked.workers, asked.preset)
+        pairs(asked.data, asked.count, asked.workers, {"preset": asked.preset, "stage": asked.stage})
     else:
         million(asked.count)
 
@@ -67,7 +68,7 @@ def empty(count: int, workers: int) -> None:
     print(f"{ended} empty tasks, {workers} workers: {seconds:.1f} s, {1000 * seconds / count:.2f} ms a task")
 
 
-def pairs(data: Path, count: int, workers: list[int], preset: str) -> None:
+def pairs(data: Path, count: int, workers: list[int], settings: dict[str, str]) -> None:
     rows = real_pairs(data)[:count]
     rates: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +77,7 @@ def pairs(data: Path, count: int, workers: list[int], preset: str) -> None:
             csv.writer(stream).writerows([("name", "fixed", "moving"), *rows])
         for number in workers:
             out = Path(folder, f"out{number}")
-            jobs = distinct(jobs_of_manifest(manifest, out, {"preset": preset}))
+            jobs = distinct(jobs_of_manifest(manifest, out, settings))
             with open_pool(PoolOptions(workers=number)) as pool:
                 one = replace(jobs[0], options=replace(jobs[0].options, threads=pool.threads))
                 warm = [replace(one, folder=f"warm/{n}") for n in range(2 * number)]
