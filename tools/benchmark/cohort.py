@@ -5,9 +5,10 @@
     .venv/bin/python tools/benchmark/cohort.py million --count 1000000
 
 `empty`: seconds and milliseconds a task of tasks that do nothing.  `pairs`: CT/MR and T1/T1 pairs of the shared data,
-after some that do not count; pairs a minute and efficiency (against one worker times their
-number; with all cores for one worker, too).  `million`: a manifest of so many rows over four images: seconds and memory
-to read it, to write status.csv, to make as many folders and to look through as many notes.
+after some that do not count; pairs a minute, efficiency against the first number of workers (one worker has all cores,
+too), and the CPU that a pair took, since the clock says little on a busy machine.  `million`: a manifest of so many
+rows over four images: seconds and memory to read it, to write status.csv, to make as many folders and to look through
+as many notes.
 """
 
 from __future__ import annotations
@@ -61,11 +62,18 @@ def empty(count: int, workers: int) -> None:
     with timed(f"{workers} workers open"):
         opened = open_pool(PoolOptions(workers=workers))
         pool = opened.__enter__()
-    begin = time.perf_counter()
-    ended = sum(o.value == 0 for o in run_tasks((Task(f"t{n}", 0, 100.0) for n in range(count)), abs, pool))
-    seconds = time.perf_counter() - begin
+    begin, cpu = time.perf_counter(), time.process_time()
+    tasks = (Task(f"t{n}", 0, 100.0) for n in range(count))
+    for ended, outcome in enumerate(run_tasks(tasks, abs, pool), start=1):
+        assert outcome.value == 0, outcome
+        if ended == count or ended % 1000 == 0:
+            seconds, used = time.perf_counter() - begin, time.process_time() - cpu
+            print(
+                f"{ended} empty tasks, {workers} workers: {seconds:.1f} s, {1000 * seconds / ended:.2f} ms a task; "
+                f"{1000 * used / ended:.2f} ms of CPU in the driver; load {os.getloadavg()[0]:.1f}",
+                flush=True,
+            )
     opened.__exit__(None, None, None)
-    print(f"{ended} empty tasks, {workers} workers: {seconds:.1f} s, {1000 * seconds / count:.2f} ms a task")
 
 
 def pairs(data: Path, count: int, workers: list[int], settings: dict[str, str]) -> None:
