@@ -43,6 +43,11 @@ HOMES = {
     "accelerate": {"training"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "bids": {"io"},
+    "dask": {"cohort"},
+    "distributed": {"cohort"},
+    "dask_jobqueue": {"cohort"},
+    "filelock": {"cohort"},
 }
 LONGEST = 320
 

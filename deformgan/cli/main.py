@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deformgan import __version__
+from deformgan.cli.batch import batch
 from deformgan.cli.commands import Group, add
 from deformgan.cli.cross_validate import cross_validate
 from deformgan.cli.doctor import doctor
@@ -28,6 +29,7 @@ from deformgan.cli.stopping import (
 )
 from deformgan.cli.study import study
 from deformgan.cli.synthesize import synthesize
+from deformgan.cli.template import template
 from deformgan.cli.train import train
 from deformgan.cli.transform import transform
 from deformgan.cli.view import view
@@ -50,6 +52,8 @@ app = typer.Typer(
 ALIGN, JUDGE, TRAIN, USE, ABOUT = "Align", "Look and judge", "Train", "Use a trained model", "This installation"
 
 add(app, register, ALIGN)
+add(app, batch, ALIGN)
+add(app, template, ALIGN)
 add(app, warp, ALIGN)
 app.add_typer(transform, name="transform", rich_help_panel=ALIGN)
 add(app, view, JUDGE)

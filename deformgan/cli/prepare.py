@@ -7,9 +7,19 @@ from typing import Annotated
 
 import typer
 
+from deformgan.cli.batch_progress import show_batch
 from deformgan.cli.options import RUNNING, DryRun, Quiet
 from deformgan.cli.plan import show_plan
 from deformgan.cli.progress import show_progress
+from deformgan.cli.workers import (
+    WORKERS_HELP,
+    Memory,
+    RetryFailed,
+    Scheduler,
+    opener,
+    pool_options,
+    said_to_go_on,
+)
 from deformgan.errors import InputError, OutputError
 
 
@@ -20,14 +30,19 @@ def prepare(
     validation: Annotated[float, typer.Option(min=0, max=1, help="Share of the people, if no split says.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of the people, if no split says.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.", rich_help_panel=RUNNING)] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", "--jobs", "-j", min=0, help=WORKERS_HELP, rich_help_panel=RUNNING)
+    ] = 1,
+    memory: Memory = "",
+    scheduler: Scheduler = "",
+    retry_failed: RetryFailed = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Prepare MR and CT for synthesis: N4, CT on the MR's grid, a split by person. Run again, it goes on.
 
     Examples:
-        deformgan prepare data/sts/mr_ct.csv -o prepared/sts --jobs 2
+        deformgan prepare data/sts/mr_ct.csv -o prepared/sts --workers 2
     """
     if validation + test > 1:
         raise InputError(f"--validation and --test are shares of one whole; got {validation:g} + {test:g}")
@@ -35,7 +50,7 @@ def prepare(
         from deformgan.synthesis.prepare import PrepareOptions, plan
 
         options = PrepareOptions(n4=n4, validation=validation, test=test, seed=seed)
-        show_plan(plan(manifest, out, options), f"write the manifest of all into {out}", threads=jobs)
+        show_plan(plan(manifest, out, options), f"write the manifest of all into {out}", threads=workers)
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -45,8 +60,16 @@ def prepare(
     from deformgan.synthesis.prepare import prepare as make
 
     options = PrepareOptions(n4=n4, validation=validation, test=test, seed=seed)
-    with show_progress(quiet) as progress:
-        written = make(manifest, out, options, jobs=jobs, show=progress)
+    if workers == 1 and not scheduler:
+        with show_progress(quiet) as progress:
+            written = make(manifest, out, options, show=progress)
+    else:
+        from deformgan.cohort.folders import everyone_on
+
+        opened = opener(pool_options(workers, 0, memory, scheduler))
+        with show_batch(quiet) as show:
+            everyone = everyone_on(opened, retry_failed=retry_failed, show=show)
+            written = said_to_go_on(lambda: make(manifest, out, options, everyone=everyone))
     for warning in warnings_of(out):
         typer.echo(f"warning: {warning}", err=True)
     if not quiet:

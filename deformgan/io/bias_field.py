@@ -36,10 +36,3 @@ def without_bias(volume: Volume) -> Volume:
     field -= field[sitk.GetArrayFromImage(mask) > 0].mean()
     corrected = sitk.GetArrayFromImage(image) / np.exp(field)
     return replace(volume, tensor=torch.from_numpy(np.ascontiguousarray(corrected, np.float32)))
-
-
-def set_threads(count: int) -> None:
-    """How many threads N4 uses in this process."""
-    import SimpleITK as sitk
-
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)

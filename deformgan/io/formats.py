@@ -56,6 +56,13 @@ def source_exists(source: str) -> bool:
         return False
 
 
+def source_files(source: str | os.PathLike[str]) -> list[Path]:
+    """The file itself, or all files of a folder (FOLDER or FOLDER:UID) in the order of their names."""
+    text = str(source)
+    place = Path(match["folder"]) if (match := _SERIES.match(text)) and not Path(text).exists() else Path(text)
+    return sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
+
+
 def write_volume(volume: Volume, path: str | os.PathLike[str], *, dtype: Any = None) -> None:
     """Write NIfTI, MHA or NRRD by the name's ending; the file appears whole or not at all.  Raises OutputError.
 
@@ -80,9 +87,8 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, dtype: Any = N
 
 def file_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 in hex of a file, or of a folder's files in the order of their names."""
-    text, digest = str(path), hashlib.sha256()
-    place = Path(match["folder"]) if (match := _SERIES.match(text)) and not Path(text).exists() else Path(text)
-    for name in sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]:
+    digest = hashlib.sha256()
+    for name in source_files(path):
         with open(name, "rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

@@ -2,14 +2,15 @@
 
 CSV with a header line, or JSON with a list of objects.  Columns: fixed, moving (files, seen from the manifest's
 folder); and, where wanted, fixed_mask, moving_mask, fixed_labels, moving_labels, subject (pairs of one subject stay on
-one side of the split; by default every fixed image is a subject) and split (train or validation).
+one side of the split; by default every fixed image is a subject) and split (train or validation).  `read_rows` takes
+further columns too, such as the settings of each pair.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,35 +39,50 @@ class PairFiles:
 
 def read_manifest(path: str | os.PathLike[str]) -> list[PairFiles]:
     """All pairs, in the file's order.  Raises InputError naming file, row and column; every file must be there."""
-    pairs = []
-    for where, values in table_rows(path, COLUMNS, FILES):
+    rows = read_rows(path, there=True)
+    return [files if files.subject else replace(files, subject=files.fixed) for _, files, _ in rows]
+
+
+def read_rows(
+    path: str | os.PathLike[str], more: Sequence[str] = (), *, there: bool = False
+) -> Iterator[tuple[str, PairFiles, dict[str, str]]]:
+    """(where it stands, files, text of every further column that has one) of each pair, in the file's order.
+
+    more: further columns that may be there.  there: every file must exist.  Raises InputError.
+    """
+    for where, values in table_rows(path, (*COLUMNS, *more), FILES, there=there):
         for name in ("fixed", "moving"):
             if not values[name]:
                 raise InputError(f"{where}: {name} is empty")
         if values["split"] not in ("", *SPLITS):
             raise InputError(f"{where}: split must be train or validation, got {values['split']!r}")
-        pairs.append(PairFiles(**{**values, "subject": values["subject"] or values["fixed"]}))
-    return pairs
+        rest = {name: values.pop(name) for name in more}
+        yield where, PairFiles(**values), {name: text for name, text in rest.items() if text}
 
 
 def table_rows(
-    path: str | os.PathLike[str], columns: Sequence[str], files: Sequence[str]
-) -> list[tuple[str, dict[str, str]]]:
+    path: str | os.PathLike[str], columns: Sequence[str], files: Sequence[str], *, there: bool = True
+) -> Iterator[tuple[str, dict[str, str]]]:
     """(where it stands, value of every column, "" where there is none) of each row of a CSV or JSON table.
 
-    files: the columns that name files, made absolute; they must be there.  Raises InputError.
+    files: the columns that name files, made absolute.  there: they must exist.  Raises InputError.
     """
     place = Path(path)
     json_ = place.suffix.lower() == ".json"
     rows: Sequence[Mapping[str, Any]] = _from_json(place, columns) if json_ else read_table(place)
+    folder = str(place.resolve().parent)
+    for number, row in enumerate(rows, start=1 if json_ else 2):
+        where = f"{place}: row {number}"
+        values = _texts(where, row, columns)
+        for name in files:
+            if values[name]:
+                values[name] = os.path.normpath(os.path.join(folder, values[name]))
+                if there and not source_exists(values[name]):
+                    raise InputError(f"{where}: {name}: no such file: {values[name]}")
+        yield where, values
     if not rows:
         example = ",".join(columns[:2])
         raise InputError(f"{place}: no pairs or images; expected a header line such as '{example}' and a line for each")
-    first = 1 if json_ else 2
-    return [
-        (where := f"{place}: row {number}", _values(place, where, row, columns, files))
-        for number, row in enumerate(rows, start=first)
-    ]
 
 
 def _from_json(place: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -76,17 +92,8 @@ def _from_json(place: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _values(
-    place: Path, where: str, row: Mapping[str, Any], columns: Sequence[str], files: Sequence[str]
-) -> dict[str, str]:
+def _texts(where: str, row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, str]:
     for name in row:
         if name not in columns:
             raise InputError(f"{where}: unknown column {name!r}; {did_you_mean(str(name), columns, 'the columns')}")
-    values = {name: str(row.get(name) or "").strip() for name in columns}
-    for name in files:
-        if values[name]:
-            file = place.resolve().parent / values[name]
-            if not source_exists(str(file)):
-                raise InputError(f"{where}: {name}: no such file: {file}")
-            values[name] = str(file.resolve())
-    return values
+    return {name: "" if row.get(name) is None else str(row[name]).strip() for name in columns}

@@ -9,13 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -40,6 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = "deformgan-prepared-1"  # part of the note: a change of what is written makes everything anew
 MANIFEST, NOTE = "manifest.csv", "prepared.json"
+STATUS = "status.csv"  # of a batch over several workers
 WRITTEN = ("mr.nii.gz", "ct.nii.gz", "mask.nii.gz", "labels.nii.gz")
 AIR = -1024.0  # HU outside the CT's field of view
 SAME_MM = 0.1  # grids whose corners are no further apart are one
@@ -55,13 +52,23 @@ class PrepareOptions:
     seed: int = 0
 
 
-def prepare(manifest: str | os.PathLike[str], folder: Path, options: PrepareOptions, *, jobs: int = 1,
-            show: Show = silent) -> Path:  # fmt: skip
+Everyone = Callable[[Sequence[SubjectFiles], Path, PrepareOptions], Iterator[SubjectFiles]]
+
+
+def prepare(
+    manifest: str | os.PathLike[str],
+    folder: Path,
+    options: PrepareOptions,
+    *,
+    everyone: Everyone | None = None,
+    show: Show = silent,
+) -> Path:
     """Write FOLDER/SUBJECT/{mr,ct,mask,labels}.nii.gz for all people of a manifest, and FOLDER/manifest.csv; its path.
 
     All of one person lie on one grid, the MR's if there is one.  mask: where the CT has a value, written only if that
-    is not everywhere.  An image in the CT's role that holds no HU keeps its values.  jobs: processes.  Raises
-    InputError and OutputError for the first file that cannot be used or written; the people done until then stay.
+    is not everywhere.  An image in the CT's role that holds no HU keeps its values.  everyone: goes through the people
+    in another way than one after the other.  Raises InputError and OutputError for the first file that cannot be used
+    or written; the people done until then stay.
     """
     subjects = _with_splits(read_subjects(manifest), options)
     _check_names(subjects, manifest)
@@ -72,7 +79,7 @@ def prepare(manifest: str | os.PathLike[str], folder: Path, options: PrepareOpti
         _clear(folder)
         check_space(folder, sum(_bytes(s) for s in subjects if _note(folder / s.subject) is None))
         try:
-            for count, result in enumerate(_results(subjects, folder, options, jobs), start=1):
+            for count, result in enumerate((everyone or _one_by_one)(subjects, folder, options), start=1):
                 done[result.subject] = result
                 show(Progress("prepare", "people", count, len(subjects), float("nan")))
         finally:
@@ -119,27 +126,8 @@ def _bytes(files: SubjectFiles) -> int:
     return 0
 
 
-def _results(
-    subjects: Sequence[SubjectFiles], folder: Path, options: PrepareOptions, jobs: int
-) -> Iterator[SubjectFiles]:
-    """Everyone, as they get done."""
-    if jobs == 1:
-        yield from (prepare_subject(s, folder, options) for s in subjects)
-        return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
-    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(threads,)) as pool:
-        futures = [pool.submit(prepare_subject, s, folder, options) for s in subjects]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            for process in multiprocessing.active_children():
-                if process not in others:
-                    process.terminate()  # N4 would hold up the end
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _one_by_one(subjects: Sequence[SubjectFiles], folder: Path, options: PrepareOptions) -> Iterator[SubjectFiles]:
+    yield from (prepare_subject(s, folder, options) for s in subjects)
 
 
 def prepare_subject(files: SubjectFiles, folder: Path, options: PrepareOptions) -> SubjectFiles:
@@ -238,6 +226,15 @@ def label_type(volume: Volume) -> str:
     return "int32"
 
 
+def prepared_subject(files: SubjectFiles, folder: Path) -> SubjectFiles:
+    """What `prepare_subject` made of someone.  Raises InputError where it is not there."""
+    home = folder / files.subject
+    note = _note(home)
+    if note is None:
+        raise InputError(f"{home}: {NOTE} is not there; was someone removing it?")
+    return _prepared(replace(files, labels_on=note["made_from"].get("labels_on", "")), home, note["files"])
+
+
 def warnings_of(folder: Path) -> list[str]:
     """What was said when the files of a prepared folder were made."""
     notes = (_note(home.parent) or {} for home in sorted(folder.glob(f"*/{NOTE}")))
@@ -261,7 +258,7 @@ def _check_names(subjects: Sequence[SubjectFiles], manifest: str | os.PathLike[s
     for name in (s.subject for s in subjects):
         if name.casefold() in seen:
             raise InputError(f"{manifest}: subject {name!r} has two rows; give each image of a person another name")
-        if fault := fault_of_folder_name(name) or (name.casefold() == MANIFEST and "a file has that name"):
+        if fault := fault_of_folder_name(name) or (name.casefold() in (MANIFEST, STATUS) and "a file has that name"):
             raise InputError(f"{manifest}: subject {name[:80]!r} cannot be the name of a folder: {fault}")
         seen.add(name.casefold())
 
@@ -281,21 +278,3 @@ def _note(home: Path) -> dict[str, Any] | None:
         return None
     sound = isinstance(note, dict) and isinstance(note.get("files"), list) and "key" in note
     return note if sound and all(name in WRITTEN for name in note["files"]) else None
-
-
-def _begin(threads: int) -> None:
-    """In a process of the pool: its share of the cores, and an end when its parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: it is the parent that ends the work
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    from deformgan.io.bias_field import set_threads as set_threads_of_n4
-    from deformgan.kernels.threads import set_threads
-
-    set_threads_of_n4(threads)
-    set_threads(threads)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

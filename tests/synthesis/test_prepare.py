@@ -100,6 +100,22 @@ def test_two_processes_write_what_one_does(raw, capsys):
     assert texts[0] == texts[1]
 
 
+def test_on_workers_one_who_fails_is_recorded_and_the_others_get_done(raw, capsys):
+    (raw / "q_mr.nii.gz").write_bytes(b"")
+    words = ["prepare", str(raw / "people.csv"), "--out", str(raw / "out"), "--no-n4", "--workers", "2", "--quiet"]
+    with pytest.raises(InputError, match=r"1 of 3 people failed, see .*status.csv"):
+        app(words, standalone_mode=False)
+    rows = {row["pair"]: row for row in csv.DictReader((raw / "out" / "status.csv").open())}
+    assert {name: row["status"] for name, row in rows.items()} == {"p": "done", "q": "failed", "r": "done"}
+    assert "empty (0 bytes)" in rows["q"]["reason"] and not (raw / "out" / "manifest.csv").exists()
+    times = {p: p.stat().st_mtime_ns for p in (raw / "out").rglob("*.nii.gz")}
+    assert {p.parent.name for p in times} == {"p", "r"}
+    write_volume(noise(SMALL, 2), raw / "q_mr.nii.gz")
+    app(words, standalone_mode=False)
+    assert {p: p.stat().st_mtime_ns for p in times} == times and (raw / "out" / "q" / "mr.nii.gz").exists()
+    assert [s.subject for s in read_subjects(raw / "out" / "manifest.csv")] == ["p", "q", "r"]
+
+
 def test_a_planted_bias_field_is_taken_out():
     clean = image(GRID, T1, noise=0.01)
     x, y, _ = voxel_points(GRID).transpose(3, 0, 1, 2)

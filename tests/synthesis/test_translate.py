@@ -139,6 +139,29 @@ def test_a_folder_is_translated_image_by_image(planted, tmp_path, capsys):
         app(words, standalone_mode=False)
 
 
+def test_a_folder_on_workers_gives_the_same_and_goes_on_where_it_stood(planted, tmp_path):
+    folder, run = planted
+    images = tmp_path / "mr"
+    images.mkdir()
+    for k in (0, 1):
+        (images / f"{k}.nii.gz").write_bytes((folder / f"{k}_mr.nii.gz").read_bytes())
+    (images / "broken.nii.gz").write_bytes(b"")
+    words = ["synthesize", "--model", str(run.folder), "--image", str(images), "--quiet"]
+    with pytest.raises(InputError, match=r"1 of 3 images failed, see .*status.csv"):
+        app([*words, "--out", str(tmp_path / "many"), "--workers", "2"], standalone_mode=False)
+    done = {p: p.stat().st_mtime_ns for p in (tmp_path / "many").glob("?.nii.gz")}
+    app([*words[:4], str(images / "0.nii.gz"), "--quiet", "--out", str(tmp_path / "one.nii.gz")], standalone_mode=False)
+    one, many = (read_volume(p).tensor for p in (tmp_path / "one.nii.gz", tmp_path / "many" / "0.nii.gz"))
+    assert torch.equal(one, many) and len(done) == 2
+    (images / "broken.nii.gz").unlink()
+    app([*words, "--out", str(tmp_path / "many"), "--workers", "2"], standalone_mode=False)
+    assert {p: p.stat().st_mtime_ns for p in done} == done
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "0.nii.gz").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="exists already"):
+        app([*words, "--out", str(tmp_path / "other"), "--workers", "2"], standalone_mode=False)
+
+
 def test_every_plane_and_patches_of_a_volume_keep_the_grid(planted):
     """Untrained networks of other configurations, on a left-handed grid: the grid stays, values are HU."""
     from deformgan.synthesis.models import SynthesisModel, build_networks

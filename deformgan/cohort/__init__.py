@@ -1,0 +1,1 @@
+"""Many pairs: a restartable batch on a distributed engine."""
