@@ -1,4 +1,4 @@
-"""The pictures and the tables of docs/choosing.md: choosing.py similarities|presets PICTURE.
+"""The pictures and the figures of docs/choosing.md: choosing.py similarities|presets PICTURE [NAME ...], by default all.
 
 The MR of a real patient is bent by a known smooth field; each way then aligns it with the CT, and its distance to the
 known answer is taken at points of the MR's tissue.  CT and MR of this patient lie about 1.5 mm apart themselves.
@@ -57,7 +57,7 @@ def draw(axes: pyplot.Axes, image: np.ndarray, ct: np.ndarray, title: str) -> No
     axes.axis("off")
 
 
-def main(what: str, picture: str) -> None:
+def main(what: str, picture: str, *names: str) -> None:
     ct, mr = deformgan.read_volume(CT), deformgan.read_volume(MR)
     moving, truth = bent(mr)
     points = points_in_tissue(mr)
@@ -73,7 +73,8 @@ def main(what: str, picture: str) -> None:
     start = deformgan.Transform.identity()
     shown = [(deformgan.warp(moving, start, ct), f"before: {miss(start)}")]
     print(f"| before | {miss(start)} |")
-    for name, options in WAYS[what].items():
+    for name in names or WAYS[what]:
+        options = WAYS[what][name]
         result = deformgan.register(ct, moving, options=deformgan.RegisterOptions(**{"preset": "fast", **options}))
         kept = "" if result.metrics["kept"] == "deformable" else f" ({result.metrics['kept']} kept)"
         print(f"| {name} | {miss(result.transform)}{kept} |", flush=True)
@@ -81,6 +82,7 @@ def main(what: str, picture: str) -> None:
 
     lines = -(-len(shown) // 4)
     figure, all_axes = pyplot.subplots(lines, 4, figsize=(13, 2.75 * lines), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.08)
     for axes, (image, title) in zip(all_axes.flat, shown, strict=False):
         draw(axes, image.numpy()[part], ct.numpy()[part], title)
     figure.savefig(picture, dpi=90)

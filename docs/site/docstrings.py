@@ -1,4 +1,4 @@
-"""What our docstrings need to be read as Markdown: examples (>>>) in fences."""
+"""What our docstrings need to be read as Markdown: examples (>>>) in fences, the fields of a class as a list."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import griffe
 EXAMPLE = re.compile(r"(?:^>>> .*\n?(?:^\S.*\n?)*)+", re.MULTILINE)
 
 
-class Examples(griffe.Extension):
-    """Lets mkdocstrings show the examples as code; each runs up to the next blank line."""
+class Readable(griffe.Extension):
+    """Lets mkdocstrings show both; an example runs up to the next blank line."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Of every object, when it has been read."""
         if obj.docstring:
-            obj.docstring.value = EXAMPLE.sub(lambda m: f"```pycon\n{m[0].rstrip()}\n```\n", obj.docstring.value)
+            text = EXAMPLE.sub(lambda m: f"```pycon\n{m[0].rstrip()}\n```\n", obj.docstring.value)
+            if obj.is_class and obj.attributes:
+                field = re.compile(rf"(?:^|(?<=[.;])\s+)({'|'.join(obj.attributes)}): ", re.MULTILINE)
+                text = field.sub(lambda m: f"\n\n* `{m[1]}`: ", text)
+            obj.docstring.value = text

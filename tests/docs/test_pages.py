@@ -1,7 +1,7 @@
 """Every command and snippet of README.md and docs/ runs, page by page, as a reader would run them.
 
-A page's blocks (```bash and ```python) run in order in one folder that holds what the pages speak of: `data`, `docs` and
-`configs` of a clone, and the files of a patient (conftest.py).  HTML comments, which no reader sees, say more:
+A page's blocks (```bash and ```python) run in order in one folder that holds what the pages speak of: data, docs and
+configs of a clone, and the files of a patient (conftest.py).  HTML comments, which no reader sees, say more:
 
     <!-- run: COMMANDS -->          runs at that place
     <!-- not run: REASON -->        the next block does not run; its commands and options still have to exist
