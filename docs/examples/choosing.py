@@ -1,4 +1,4 @@
-"""The pictures and the figures of docs/choosing.md: choosing.py similarities|presets PICTURE [NAME ...], by default all.
+"""The pictures and figures of docs/choosing.md: choosing.py similarities|presets PICTURE [NAME ...], by default all.
 
 The MR of a real patient is bent by a known smooth field; each way then aligns it with the CT, and its distance to the
 known answer is taken at points of the MR's tissue.  CT and MR of this patient lie about 1.5 mm apart themselves.
