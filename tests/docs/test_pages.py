@@ -98,24 +98,39 @@ def shell(text: str, where: str) -> None:
     assert done.returncode == 0, f"{where}:\n{text}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
+def test_a_command_that_fails_is_told():
+    with pytest.raises(AssertionError, match="no such file"):
+        shell("true\necho no such file >&2; false\ntrue", "page")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_stand_in_fences(page):
-    assert not UNFENCED.findall(re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE))
+    """Which begin at the margin, where they are looked for."""
+    text = page.read_text()
+    assert not re.findall(r"^ +```", text, re.MULTILINE)
+    assert not UNFENCED.findall(re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_and_options_exist(page):
     """Of those that do not run, too, and of those within sentences and tables."""
-    text = page.read_text()
     found = [line for block in blocks(page) for line in COMMAND.findall(block.text.replace("\\\n", " "))]
-    found += [f"deformgan {said.removeprefix('deformgan ')}" for said in INLINE.findall(text)]
-    for line in found:
-        command, *rest = shlex.split(line.replace("'", ""), comments=True)[1:]
-        known = get_command(app).commands.get(command)
-        assert known, f"no command {command}: {line}"
-        if hasattr(known, "commands") and rest:
-            assert rest[0] in known.commands, f"no command {command} {rest[0]}: {line}"
-            known = known.commands[rest[0]]
-        options = {"--help", *(name for p in known.params for name in (*p.opts, *p.secondary_opts))}
-        unknown = {word.strip("[],") for word in rest if re.match(r"\[?--[a-z]", word)} - options
-        assert not unknown, f"{command} has no {', '.join(unknown)}: {line}"
+    found += [f"deformgan {said.removeprefix('deformgan ')}" for said in INLINE.findall(page.read_text())]
+    assert not {line: wrong for line in found if (wrong := unknown(line))}
+
+
+@pytest.mark.parametrize("line", ["deformgan regster", "deformgan register --fixd a", "deformgan transform infos t.h5"])
+def test_what_does_not_exist_is_told(line):
+    assert unknown(line)
+
+
+def unknown(line: str) -> set[str]:
+    """The words of a command line that name no command or option."""
+    command, *rest = shlex.split(line.replace("'", ""), comments=True)[1:]
+    known = get_command(app).commands.get(command)
+    if known is not None and hasattr(known, "commands") and rest:
+        command, known = rest[0], known.commands.get(rest[0])
+    if known is None:
+        return {command}
+    options = {"--help", *(name for p in known.params for name in (*p.opts, *p.secondary_opts))}
+    return {word.strip("[],") for word in rest if re.match(r"\[?--[a-z]", word)} - options
