@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
@@ -27,3 +29,14 @@ def test_coordinates_picture_says_what_the_page_says(tmp_path):
     assert "T(spot in fixed) = [10. 14.  0.]" in done.stdout
     assert abs(numbers[0][0] + 10) <= 1 and abs(numbers[0][3] - 10) <= 1
     assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.long
+def test_choosing_comes_nearer_to_what_was_planted(tmp_path, monkeypatch):
+    monkeypatch.chdir(EXAMPLES.parents[1])
+    picture = tmp_path / "choosing.png"
+    command = [sys.executable, EXAMPLES / "choosing.py", "presets", picture, "fast"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    before, after = (float(line.split("|")[2].split()[0]) for line in done.stdout.splitlines())
+    assert after < before / 2
+    assert picture.stat().st_size > 20_000
