@@ -90,6 +90,7 @@ def test_an_interruption_costs_nothing_that_was_done_and_a_killed_worker_no_pair
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=LONG_S)
     before = done(manifest)
+    assert scratches(manifest) == set()
     assert process.returncode == 130 and "run the same command again" in err and "Traceback" not in err
     assert 1 <= len({p.parent for p in before}) < PAIRS
     states = status(manifest)
