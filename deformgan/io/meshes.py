@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -120,14 +119,11 @@ def _points(data: bytes, ending: str, source: Path) -> Points:
 
 
 def _gifti(path: Path) -> Any:
-    from xml.parsers.expat import ExpatError
-
     import nibabel
-    from nibabel.filebasedimages import ImageFileError
 
     try:
         return nibabel.load(path)
-    except (ExpatError, ImageFileError, ValueError, EOFError, KeyError, TypeError, zlib.error) as error:
+    except Exception as error:  # its parser fails on damaged files in a dozen ways of its own
         raise InputError(f"cannot be read as GIFTI: {' '.join(str(error).split())[:160]}") from error
 
 

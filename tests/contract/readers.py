@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from contract import of_images, of_models, of_texts, of_transforms
 from contract.images import Scan, dicom, grey
 
@@ -25,12 +27,13 @@ from deformgan.io.headers import read_contents
 from deformgan.io.learn2reg_files import read_voxel_displacement
 from deformgan.io.meshes import read_mesh
 from deformgan.io.pairs import read_manifest
-from deformgan.io.points import read_landmarks
+from deformgan.io.points import Landmarks, read_landmarks, write_landmarks
 from deformgan.io.series import open_series
 from deformgan.io.subjects import read_subjects
 from deformgan.registration.models import load_model
 from deformgan.spatial.transform import Transform
 
+PAIRS = b'[{"fixed": "a.nii", "moving": "a.nii"}]'
 FOUND = Path(__file__).with_name("found")  # inputs that once broke a reader, TARGET-anything
 Read = Callable[[Path], Any]
 
@@ -93,6 +96,14 @@ def _seeds(*endings: str) -> tuple[bytes, ...]:
     return tuple(sorted({data for data in files if len(data) < 1 << 16}, key=lambda d: (len(d), d)))
 
 
+def _points(ending: str) -> bytes:
+    """A whole file of two landmarks."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"p{ending}"
+        write_landmarks(Landmarks(np.array([[1.0, 2.0, 3.0], [-4.5, 0.0, 60.0]]), ("a", "b")), path)
+        return path.read_bytes()
+
+
 @cache
 def targets() -> dict[str, Target]:
     """By name."""
@@ -117,11 +128,11 @@ def targets() -> dict[str, Target]:
         "matlab": Target("t.mat", (_transform(format="itk"),), _seeds(".mat")),
         "lta": Target("t.lta", (_transform(),), _seeds(".lta")),
         "manifest": Target("m.csv", (read_manifest, read_subjects, read_cases, read_rows), _seeds(".csv")),
-        "manifest_json": Target("m.json", (read_manifest, read_subjects), _seeds(".json")),
+        "manifest_json": Target("m.json", (read_manifest, read_subjects), (PAIRS, *_seeds(".json")), {"a.nii": b""}),
         "yaml": Target("c.yaml", (load_config,), _seeds(".yaml")),
-        "landmarks": Target("p.csv", (read_landmarks,), _seeds(".csv")),
-        "fcsv": Target("p.fcsv", (read_landmarks,), _seeds(".fcsv")),
-        "markups": Target("p.mrk.json", (read_landmarks,), _seeds(".json")),
+        "landmarks": Target("p.csv", (read_landmarks,), (_points(".csv"), *_seeds(".csv"))),
+        "fcsv": Target("p.fcsv", (read_landmarks,), (_points(".fcsv"), *_seeds(".fcsv"))),
+        "markups": Target("p.mrk.json", (read_landmarks,), (_points(".mrk.json"), *_seeds(".json"))),
         "vtk": Target("m.vtk", (read_mesh,), (*_seeds(".vtk"), of_texts.VTK.encode())),
         "ply": Target("m.ply", (read_mesh,), (*_seeds(".ply"), of_texts.PLY.encode())),
         "stl": Target("m.stl", (read_mesh,), (*_seeds(".stl"), of_texts.STL, of_texts.BINARY_STL)),

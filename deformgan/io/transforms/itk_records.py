@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deformgan.errors import InputError
-from deformgan.io.text_headers import MOST_INFLATION
+from deformgan.io.transforms.hdf5 import hdf5_file
 
 HDF5_ENDINGS = (".h5", ".hdf5")
 _KIND = re.compile(r"(\w+?)_(?:double|float)_(\d+)_(\d+)(?:_(\d))?")
-NOT_READ = "cannot read a transform from"
 _TITLE = "#Insight Transform File"
 _NAMES = (("TransformParameters", "TranformParameters"), ("TransformFixedParameters", "TranformFixedParameters"))
 
@@ -43,43 +40,6 @@ def read_records(path: Path) -> list[Record]:
     if not kinds or "CompositeTransform" in kinds[1:] or (len(kinds) > 1 and kinds[0] != "CompositeTransform"):
         raise InputError(f"holds {len(kinds)} transforms and not one composite that gives their order")
     return found if kinds[0] != "CompositeTransform" else found[:0:-1]  # ITK applies the one added last first
-
-
-@contextmanager
-def hdf5_file(path: Path) -> Iterator[Any]:
-    """An HDF5 file, open; what the library raises on a damaged one while it is read becomes an InputError.
-
-    Raises InputError, too, for data kept in other files, or of a size that this one cannot hold.
-    """
-    import h5py
-
-    faults = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
-    try:
-        with h5py.File(path, "r") as file:
-            _check_hdf5(file, path)
-            yield file
-    except faults as error:
-        raise InputError(
-            f"{NOT_READ} {path} ({path.stat().st_size} bytes): {' '.join(str(error).split())[:120]}"
-        ) from error
-
-
-def _check_hdf5(file: Any, path: Path) -> None:
-    import h5py
-
-    most, wrong = MOST_INFLATION * path.stat().st_size, list[str]()
-
-    def look(name: str, link: Any) -> None:  # must not raise: HDF5 calls it
-        entry = file.get(name) if isinstance(link, h5py.HardLink) else None
-        dataset = isinstance(entry, h5py.Dataset)
-        if entry is None or (dataset and (entry.external or entry.is_virtual)):
-            wrong.append(f"keeps {name} in another place; write it whole")
-        elif dataset and entry.nbytes > most:
-            wrong.append(f"promises {entry.nbytes} bytes in {name}; it is damaged or cut off")
-
-    file.visititems_links(look)
-    if wrong:
-        raise InputError(wrong[0])
 
 
 def _of_hdf5(path: Path) -> list[Record]:

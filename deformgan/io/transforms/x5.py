@@ -10,7 +10,7 @@ import numpy as np
 
 from deformgan.errors import InputError
 from deformgan.io.geometry import Geometry
-from deformgan.io.transforms.itk_records import hdf5_file
+from deformgan.io.transforms.hdf5 import hdf5_file
 from deformgan.io.transforms.nifti_vectors import plane_points
 from deformgan.io.transforms.parts import Affine, DisplacementField, Part
 from deformgan.io.volume import RAS_LPS
