@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -68,10 +68,15 @@ def opener_once(options: PoolOptions) -> Iterator[Callable[[], AbstractContextMa
     with ExitStack() as stack:
         held: list[Pool] = []
 
-        def opened() -> AbstractContextManager[Pool]:
+        @contextmanager
+        def opened() -> Iterator[Pool]:
             if not held:
                 held.append(stack.enter_context(opener(options)()))
-            return nullcontext(held[0])
+            try:
+                yield held[0]
+            except BaseException:
+                stack.close()  # the workers end before whoever called clears up after them
+                raise
 
         yield opened
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -174,6 +174,9 @@ def run_jobs(
             with pool() as workers:
                 _work(todo, lines, function, workers, status, show)
     finally:
+        for job in todo:
+            if lines[job.name].status == "running":
+                _clear(job)
         status.write(ended=True)
     return Tally(status.counts(), len(lines), suspect=sum(bool(line.suspect) for line in lines.values()))
 
@@ -217,6 +220,12 @@ def _failed(outcome: Outcome) -> Note:
             (job.place.parent / name).unlink(missing_ok=True)
         note.write(job.place)
     return note
+
+
+def _clear(job: Job) -> None:
+    """Remove what a worker that was ended amid a job left of it."""
+    with suppress(OSError), workplace(job.place):
+        pass  # whoever works there first clears away what the dead have left
 
 
 def _take(line: Line, note: Note) -> None:

@@ -45,9 +45,10 @@ def begin(manifest):
 
 def until(true, what):
     end = time.monotonic() + LONG_S
-    while not true():
+    while not (found := true()):
         assert time.monotonic() < end, what
         time.sleep(0.01)
+    return found
 
 
 def done(manifest):
@@ -64,8 +65,12 @@ def status(manifest):
 
 
 def workers_of(process):
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in children if any("multiprocessing.spawn" in word for word in child.cmdline())]
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it may end just now
+            if any("multiprocessing.spawn" in word for word in child.cmdline()):
+                found.append(child)
+    return found
 
 
 def scratches(manifest):
@@ -90,14 +95,14 @@ def test_an_interruption_costs_nothing_that_was_done_and_a_killed_worker_no_pair
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=LONG_S)
     before = done(manifest)
+    assert scratches(manifest) == set()
     assert process.returncode == 130 and "run the same command again" in err and "Traceback" not in err
     assert 1 <= len({p.parent for p in before}) < PAIRS
     states = status(manifest)
     assert states.keys() == {f"p{n}" for n in range(PAIRS)} and "running" not in states.values()
 
     process = begin()
-    until(lambda: at_work(process, manifest), "no pair began")
-    worker, killed = at_work(process, manifest)
+    worker, killed = until(lambda: at_work(process, manifest), "no pair began")
     os.kill(worker.pid, signal.SIGKILL)
     assert killed not in {p.parent.name for p in done(manifest)}
     out, err = process.communicate(timeout=LONG_S)
