@@ -96,7 +96,7 @@ def plan(manifest: str | os.PathLike[str], folder: Path, options: PrepareOptions
         check_not_elsewhere(folder, subject.subject)
     homes = {s.subject: folder / s.subject for s in subjects}
     to_make = [s for s in subjects if not (_note(h := homes[s.subject]) and _up_to_date(h, _key(s, options)))]
-    check_space(folder, sum(_bytes(s) for s in to_make))
+    check_space(folder, sum(_bytes(s) for s in subjects if _note(homes[s.subject]) is None))
     steps, voxels, corrected = [], 0, 0
     for files in to_make:
         kinds = [kind for kind in KINDS if getattr(files, kind)]

@@ -130,7 +130,7 @@ def bad_calls(folder):
     yield (), "nothing to judge"
     yield ("--fixed", "head.nii.gz"), "nothing to judge"
     yield (*LABELS, "--only", "1,x"), "whole numbers"
-    yield (*LABELS, "--protocol", "l2r"), "physical or learn2reg"
+    yield (*LABELS, "--protocol", "l2r"), "physical, learn2reg"
     yield (*LABELS, "--transform", "head.h5"), "head.h5"
     yield (*LABELS, "--mask", "labels.txt"), "labels.txt"
     yield (*LABELS, "--out", "out.xlsx"), ".json or .csv"

@@ -167,6 +167,6 @@ def test_files_that_do_not_fit_are_refused(files, tmp_path):
         evaluate_case(wrong, EvaluateOptions("learn2reg"))
     with pytest.raises(InputError, match="background"):
         EvaluateOptions(only=(0, 1))
-    with pytest.raises(InputError, match="physical or learn2reg"):
+    with pytest.raises(InputError, match="physical, learn2reg"):
         EvaluateOptions("l2r")
     json.dumps(evaluate_case(case(files, *EVERYTHING)).labels)  # plain numbers, not numpy's

@@ -117,11 +117,11 @@ def test_a_folder_goes_image_by_image(of_mr, folder, tmp_path, capsys):
     ("words", "says"),
     [
         (["--image", "{c}/mr.nii.gz", "--modality", "ct"], r"knows mr only, not ct"),
-        (["--image", "{c}/mr.nii.gz", "--modality", "pet"], r"--modality is mr or ct, got 'pet'"),
+        (["--image", "{c}/mr.nii.gz", "--modality", "pet"], r"--modality must be one of mr, ct; got 'pet'"),
         (["--image", "{c}/none.nii.gz"], r"no such file"),
         ([], r"give --image or --people"),
         (["--image", "{c}/mr.nii.gz", "--compare", "x.csv"], r"--compare needs --people"),
-        (["--people", "{c}/../manifest.csv", "--split", "some"], r"--split is train, validation, test or all"),
+        (["--people", "{c}/../manifest.csv", "--split", "some"], r"--split must be one of train, validation"),
         (["--people", "{c}/../manifest.csv", "--compare", "x.csv"], r"x\.csv: not a dice\.csv"),
         (["--image", "{c}/mr.nii.gz", "--model", "{c}/.."], r"no such model"),
     ],
