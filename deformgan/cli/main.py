@@ -49,13 +49,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # Groups of the help.
-ALIGN, JUDGE, TRAIN, USE, ABOUT = "Align", "Look and judge", "Train", "Use a trained model", "This installation"
+ALIGN, MANY, JUDGE = "Align", "Many pairs", "Look and judge"
+TRAIN, USE, ABOUT = "Train", "Use a trained model", "This installation"
 
 add(app, register, ALIGN)
-add(app, batch, ALIGN)
-add(app, template, ALIGN)
 add(app, warp, ALIGN)
 app.add_typer(transform, name="transform", rich_help_panel=ALIGN)
+add(app, batch, MANY)
+add(app, template, MANY)
 add(app, view, JUDGE)
 add(app, evaluate, JUDGE)
 add(app, prepare, TRAIN)

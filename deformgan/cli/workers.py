@@ -22,7 +22,7 @@ AGAIN = "what is done stays; run the same command again and it goes on"
 
 Workers = Annotated[int, typer.Option(min=0, help="Processes, or jobs of --cluster; 0 = by cores and memory.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads of each; 0 = its share of the cores.")]
-Memory = Annotated[str, typer.Option(help="Of each worker, such as 6GB.  [default: its share]")]
+Memory = Annotated[str, typer.Option(help="Of each worker, such as 6GB.  Default: its share.")]
 Scheduler = Annotated[str, typer.Option(help="A running dask scheduler, tcp://HOST:PORT.")]
 Cluster = Annotated[str, typer.Option(help="Ask a queue for workers: slurm, pbs, sge, lsf, oar, moab.")]
 Queue = Annotated[str | None, typer.Option(help="Queue or partition of --cluster.")]
