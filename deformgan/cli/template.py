@@ -33,8 +33,8 @@ def template(
     source: Annotated[Path, typer.Argument(help="CSV or JSON: image, and name, mask, labels where wanted.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; what is there and up to date is kept.")],
     rounds: Annotated[int, typer.Option(min=0, help="Deformable rounds, after two affine ones.")] = 4,
-    initial: Annotated[str, typer.Option(help="Image of the first round.  [default: the first subject's]")] = "",
-    spacing: Annotated[float | None, typer.Option(help="Of the template, mm.  [default: the subjects']")] = None,
+    initial: Annotated[str, typer.Option(help="Image of the first round.  Default: the first subject's.")] = "",
+    spacing: Annotated[float | None, typer.Option(help="Of the template, mm.  Default: the subjects'.")] = None,
     step: Annotated[float, typer.Option(min=0.05, max=1, help="How far a round goes to the mean shape.")] = 1.0,
     sharpen: Annotated[float, typer.Option(min=0, help="Share of an unsharp mask in every round.")] = 0.0,
     setting: Annotated[
