@@ -132,4 +132,4 @@ def unknown(line: str) -> set[str]:
     if known is None:
         return {command}
     options = {"--help", *(name for p in known.params for name in (*p.opts, *p.secondary_opts))}
-    return {word.strip("[],") for word in rest if re.match(r"\[?--[a-z]", word)} - options
+    return {word.strip("[],").partition("=")[0] for word in rest if re.match(r"\[?--[a-z]", word)} - options
