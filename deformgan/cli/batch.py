@@ -43,9 +43,11 @@ def batch(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; what is there and up to date is kept.")],
     fixed: Annotated[
-        str, typer.Option(help="Of a BIDS dataset: entities of the fixed images, such as suffix=CT.")
+        str, typer.Option("--fixed", "-f", help="Of a BIDS dataset: entities of the fixed images, such as suffix=CT.")
     ] = "",
-    moving: Annotated[str, typer.Option(help="And of the moving ones, such as suffix=T1w,session=01.")] = "",
+    moving: Annotated[
+        str, typer.Option("--moving", "-m", help="And of the moving ones, such as suffix=T1w,session=01.")
+    ] = "",
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="NAME=VALUE for all rows without their own, such as preset=fast; repeat."),

@@ -45,7 +45,7 @@ def synthesize(
         Path | None, typer.Option(help="Also write where the training data say nothing (1 MR, 2 CT, 3 both clipped).")
     ] = None,
     volume: Annotated[int | None, typer.Option(help="Which volume of a 4-D file, from 0.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help=f"Of a folder. {WORKERS_HELP}")] = 1,
+    workers: Annotated[int, typer.Option("--workers", "-j", min=0, help=f"Of a folder. {WORKERS_HELP}")] = 1,
     memory: Memory = "",
     scheduler: Scheduler = "",
     retry_failed: RetryFailed = False,
@@ -65,7 +65,8 @@ def synthesize(
     jobs = jobs_of(image, out, mask_out, make=not dry_run)
     for _, *targets in jobs:
         for target in filter(None, targets):
-            check_image_name(target)
+            if target in (out, mask_out):  # else it is named after its image
+                check_image_name(target)
     if (workers != 1 or scheduler) and not dry_run:
         pool = pool_options(workers, threads, memory, scheduler, device=device)
         batch = _as_batch(jobs, model, out, volume, device, overwrite=overwrite)

@@ -20,7 +20,9 @@ WORKERS_HELP = "Processes, 0 = by cores and memory; more than one keep a status.
 T = TypeVar("T")
 AGAIN = "what is done stays; run the same command again and it goes on"
 
-Workers = Annotated[int, typer.Option(min=0, help="Processes, or jobs of --cluster; 0 = by cores and memory.")]
+Workers = Annotated[
+    int, typer.Option("--workers", "-j", min=0, help="Processes, or jobs of --cluster; 0 = by cores and memory.")
+]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads of each; 0 = its share of the cores.")]
 Memory = Annotated[str, typer.Option(help="Of each worker, such as 6GB.  Default: its share.")]
 Scheduler = Annotated[str, typer.Option(help="A running dask scheduler, tcp://HOST:PORT.")]

@@ -41,11 +41,15 @@ class Block(NamedTuple):
     runs: bool
 
 
+def words_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
 @cache
 def blocks(page: Path) -> tuple[Block, ...]:
     """What runs, and what does not, in order."""
     found, runs = [], True
-    for part in PART.finditer(page.read_text()):
+    for part in PART.finditer(words_of(page)):
         if part["word"] == "run":
             found.append(Block("bash", part["said"], True))
         elif part["word"]:
@@ -64,7 +68,7 @@ def named(page: Path) -> str:
 
 
 def case(page: Path):
-    return pytest.param(page, id=named(page), marks=pytest.mark.long if "<!-- long: " in page.read_text() else ())
+    return pytest.param(page, id=named(page), marks=pytest.mark.long if "<!-- long: " in words_of(page) else ())
 
 
 @pytest.fixture
@@ -80,7 +84,7 @@ def folder(patient, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", [case(page) for page in PAGES if any(block.runs for block in blocks(page))])
 def test_runs(page, folder, request, monkeypatch):
     names = {"__name__": "__main__"}
-    if "$RESULT" in page.read_text():  # what `register --preset fast` makes of the patient
+    if "$RESULT" in words_of(page):  # what `register --preset fast` makes of the patient
         monkeypatch.setenv("RESULT", str(request.getfixturevalue("result")))
     for block in blocks(page):
         if block.runs and block.language == "python":
@@ -105,7 +109,7 @@ def test_a_command_that_fails_is_told():
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_stand_in_fences(page):
     """Which begin at the margin, where they are looked for."""
-    text = page.read_text()
+    text = words_of(page)
     assert not re.findall(r"^ +```", text, re.MULTILINE)
     assert not UNFENCED.findall(re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE))
 
@@ -114,7 +118,7 @@ def test_commands_stand_in_fences(page):
 def test_commands_and_options_exist(page):
     """Of those that do not run, too, and of those within sentences and tables."""
     found = [line for block in blocks(page) for line in COMMAND.findall(block.text.replace("\\\n", " "))]
-    found += [f"deformgan {said.removeprefix('deformgan ')}" for said in INLINE.findall(page.read_text())]
+    found += [f"deformgan {said.removeprefix('deformgan ')}" for said in INLINE.findall(words_of(page))]
     assert not {line: wrong for line in found if (wrong := unknown(line))}
 
 

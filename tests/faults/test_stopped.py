@@ -1,5 +1,6 @@
 """A few of the random stops of tools/faults.py, which is the long version of this."""
 
+import contextlib
 import importlib.util
 import json
 import multiprocessing
@@ -65,12 +66,28 @@ def test_a_planted_fault_is_found(faults, tmp_path):
     assert faults.temporary(tmp_path) == [f".result.0123{HALF}"]
 
 
+def children(threads):
+    """Of a process, whichever of its threads began them."""
+    found = []
+    for path in threads.glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            found += path.read_text().split()
+    return found
+
+
 def test_a_killed_pool_of_prepare_leaves_no_process(faults, folder, tmp_path):
-    words = [str(faults.COMMAND), *faults.works(folder)["prepare"].words, "--out", str(tmp_path / "out"), "--jobs", "2"]
+    words = [
+        str(faults.COMMAND),
+        *faults.works(folder)["prepare"].words,
+        "--out",
+        str(tmp_path / "out"),
+        "--workers",
+        "2",
+    ]
     running = subprocess.Popen(words, stderr=subprocess.PIPE)
-    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    threads = Path(f"/proc/{running.pid}/task")
     limit = time.monotonic() + 60
-    while len(pids := children.read_text().split()) < 3 and time.monotonic() < limit:  # two, and their tracker
+    while len(pids := children(threads)) < 3 and time.monotonic() < limit:  # two, and their tracker
         time.sleep(0.02)
     running.kill()
     running.communicate()
@@ -130,7 +147,7 @@ class Last:
     def __del__(self):
         stop()
 exec(compile("def called_back():\\n stop()\\n sys.stdout.write('whole ')", "numba/core/serialize.py", "exec"))
-def work():
+def work(**words):
     WITHIN()
     time.sleep(20)
     print("went on")
