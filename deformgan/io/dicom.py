@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import locale
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from deformgan.io.itk_header import complaint
 
 _POSITION, _SPACING, _DESCRIPTION = "0020|0032", "0028|0030", "0008|103e"
 _SYNTAX = re.compile(rb"\x02\x00\x10\x00UI..1\.2\.840\.10008\.1\.2(?:\.[12])?\x00?[\x02\x08]", re.DOTALL)
+SEARCHED, SHOWN = 200, 3  # folders in a folder without slices; those that are named
 _HEAD = 4096  # bytes in which the file's own group of tags ends
 
 
@@ -61,7 +64,7 @@ def _read(folder: Path, series: str | None) -> Any:
     known = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     _check_all_known(folder, known)
     if not known:
-        raise InputError(f"{folder}: the folder holds no DICOM series; give a folder of slices or an image file")
+        raise InputError(f"{folder}: the folder holds no DICOM series; {_where_slices_lie(folder)}")
     if series is None and len(known) > 1:
         listed = "; ".join(_described(folder, uid) for uid in known)
         raise InputError(f"{folder} holds {len(known)} series: {listed}; choose one as FOLDER:SERIES_UID")
@@ -82,6 +85,17 @@ def _read(folder: Path, series: str | None) -> Any:
         return reader.Execute()
     except RuntimeError as error:
         raise InputError(f"{folder}: the series cannot be read: {complaint(error)}") from error
+
+
+def _where_slices_lie(folder: Path) -> str:
+    """What to give in its place: exports keep a folder a series, often one or two below."""
+    found: list[str] = []
+    for place, below, names in islice(os.walk(folder), SEARCHED):
+        below.sort()
+        found += [place] if names and _looks_like_dicom(Path(place) / min(names)) else []
+        if len(found) == SHOWN:
+            break
+    return f"folders in it do: give one of {', '.join(found)}" if found else "give a folder of slices or an image file"
 
 
 def _header(folder: Path, name: str) -> Any:

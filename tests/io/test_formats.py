@@ -250,5 +250,7 @@ def test_dicom_faults_are_named(tmp_path):
     assert "SECRET" not in str(caught.value)
     np.testing.assert_array_equal(read_volume(f"{tmp_path / 'two'}:1.2.3.2").numpy(), planes)
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="no DICOM series"):
+    with pytest.raises(InputError, match="no DICOM series; give a folder of slices"):
         read_volume(tmp_path / "none")
+    with pytest.raises(InputError, match=f"folders in it do: give one of {tmp_path / 'gap'}, {tmp_path / 'two'}"):
+        read_volume(tmp_path)
