@@ -57,7 +57,7 @@ def _words() -> argparse.Namespace:
     parser.add_argument("target", nargs="*", help="readers to be fed; all by default")
     parser.add_argument("--seconds", type=float, default=60, help="for all targets together, beside two to begin each")
     parser.add_argument("--engine", choices=("atheris", "mutate"), default="atheris")
-    parser.add_argument("--inputs", type=int, default=0, help="of each target, at most (mutate); 0 = as many as fit")
+    parser.add_argument("--inputs", type=int, default=0, help="of each target, at most; 0 = as many as fit")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path("fuzz_findings"), help="folder of what is found")
     return parser.parse_args()
@@ -126,7 +126,7 @@ def _atheris(name: str, target: Any, words: argparse.Namespace, seconds: float, 
         (corpus / f"{number:04d}").write_bytes(seed)
     options = [f"-max_total_time={max(1, round(seconds))}", f"-timeout={TIMEOUT_S}", f"-max_len={LONGEST}"]
     options += [f"-rss_limit_mb={MOST_MB}", f"-seed={words.seed + 1}", "-print_final_stats=1", "-verbosity=1"]
-    options += [f"-artifact_prefix={words.keep}/{name}-"]
+    options += [f"-artifact_prefix={words.keep}/{name}-", f"-runs={words.inputs or -1}"]
 
     def feed(data: bytes) -> None:
         try:

@@ -61,8 +61,11 @@ def _read(folder: Path, series: str | None) -> Any:
 
     for path in sorted(p for p in folder.iterdir() if p.is_file() and _looks_like_dicom(p) and p.stat().st_size):
         check_elements(path)
-    known = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    _check_all_known(folder, known)
+    try:
+        known = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        _check_all_known(folder, known)
+    except RuntimeError as error:
+        raise InputError(f"{folder}: a file of it cannot be read as DICOM: {complaint(error)}") from error
     if not known:
         raise InputError(f"{folder}: the folder holds no DICOM series; {_where_slices_lie(folder)}")
     if series is None and len(known) > 1:

@@ -10,6 +10,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
+@pytest.mark.long
 def test_affine_convergence(tmp_path):
     picture = tmp_path / "convergence.png"
     done = subprocess.run(
