@@ -141,9 +141,10 @@ def _atheris(name: str, target: Any, words: argparse.Namespace, seconds: float, 
 
 
 def _mutate(name: str, target: Any, words: argparse.Namespace, seconds: float, place: Path) -> None:
+    from contract.memory import held_bytes
     from contract.readers import mutated
 
-    most = _held_bytes() + (MOST_MB << 20)
+    most = held_bytes("VmData") + (MOST_MB << 20)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     rng, count, end = random.Random(words.seed), 0, time.monotonic() + seconds
     kept = words.keep / f"{name}-last"
@@ -156,12 +157,6 @@ def _mutate(name: str, target: Any, words: argparse.Namespace, seconds: float, p
         count += 1
     kept.unlink(missing_ok=True)
     sys.stderr.write(f"#{count} inputs\n")
-
-
-def _held_bytes() -> int:
-    status = Path("/proc/self/status").read_text()
-    found = re.search(r"VmData:\s+(\d+)", status)
-    return 1024 * int(found[1]) if found else 0
 
 
 if __name__ == "__main__":

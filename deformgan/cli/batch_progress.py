@@ -6,25 +6,18 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
+
+from deformgan.cli.progress import QUIET_S, shown
 
 if TYPE_CHECKING:
     from deformgan.cohort.jobs import Show, Tally
 
-QUIET_S = 30.0  # without a terminal it says where it is this often; failures at once
 
-
-@contextmanager
-def show_batch(quiet: bool) -> Iterator[Show]:
+def show_batch(quiet: bool) -> AbstractContextManager[Show]:
     """A function that shows each Tally it is given, until the block ends."""
-    if quiet:
-        yield lambda tally: None
-    elif sys.stderr.isatty():
-        with _bar() as show:
-            yield show
-    else:
-        yield _lines()
+    return shown(quiet, _bar, _lines)
 
 
 @contextmanager
@@ -45,6 +38,7 @@ def _bar() -> Iterator[Show]:
 
 
 def _lines() -> Show:
+    """Every QUIET_S; failures at once."""
     begin, last = time.perf_counter(), -math.inf
 
     def show(tally: Tally) -> None:

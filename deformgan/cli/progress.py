@@ -5,27 +5,31 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from deformgan.registration.progress import Progress, Show
 
+QUIET_S = 30.0  # long work without a terminal says where it is this often
+Step = TypeVar("Step")
 
-QUIET_S = 30.0  # a long stage without a terminal says where it is this often
 
-
-@contextmanager
-def show_progress(quiet: bool) -> Iterator[Show]:
+def show_progress(quiet: bool) -> AbstractContextManager[Show]:
     """A function that shows each Progress it is given, until the block ends."""
+    return shown(quiet, _bar, _lines)
+
+
+def shown(
+    quiet: bool,
+    bar: Callable[[], AbstractContextManager[Callable[[Step], None]]],
+    lines: Callable[[], Callable[[Step], None]],
+) -> AbstractContextManager[Callable[[Step], None]]:
+    """Nothing if quiet, else the bar on a terminal and the lines elsewhere."""
     if quiet:
-        yield lambda step: None
-    elif sys.stderr.isatty():
-        with _bar() as show:
-            yield show
-    else:
-        yield _lines()
+        return nullcontext(lambda step: None)
+    return bar() if sys.stderr.isatty() else nullcontext(lines())
 
 
 @contextmanager

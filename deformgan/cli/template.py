@@ -11,7 +11,6 @@ from deformgan.cli.batch import settings
 from deformgan.cli.batch_progress import show_batch
 from deformgan.cli.options import Quiet
 from deformgan.cli.workers import (
-    AGAIN,
     Cluster,
     Device,
     Directive,
@@ -25,6 +24,7 @@ from deformgan.cli.workers import (
     Workers,
     opener_once,
     pool_options,
+    said_to_go_on,
 )
 from deformgan.errors import InputError, printable
 
@@ -92,11 +92,9 @@ def template(
             typer.echo(what, err=True)
 
     with show_batch(quiet) as show, opener_once(pool) as opened:
-        try:
-            result = build_template(group, out, opened, options, retry_failed=retry_failed, show=show, begin=begin)
-        except SystemExit:
-            typer.echo(AGAIN, err=True)
-            raise
+        result = said_to_go_on(
+            lambda: build_template(group, out, opened, options, retry_failed=retry_failed, show=show, begin=begin)
+        )
     for name, reasons in result["suspect"].items():
         typer.echo(printable(f"warning: {name}: suspect in the last round: {'; '.join(reasons)}"), err=True)
     if not quiet:

@@ -11,7 +11,6 @@ T_i o M^-1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -159,11 +158,6 @@ def mean_shift_mm(mean: Transform, image: Volume) -> float:
 def through(mean: Transform, transform: Transform) -> Transform:
     """T o M^-1: from the template in the middle to a subject."""
     return (transform @ mean.inverse()).merged()
-
-
-def as_labels(labels: NDArray[np.int32], like: Volume) -> Volume:
-    """Labels on the grid of an image."""
-    return replace(like, tensor=torch.from_numpy(labels), notes=())
 
 
 def _power(matrix: Array, share: float) -> Array:

@@ -35,3 +35,9 @@ class TrainingConfig(Frozen):
     save_every: Count = 200
     keep: Count = 3
     pictures: bool = True
+
+    def parts(self, process: int, processes: int) -> list[range]:
+        """Positions of one process' `accumulate` parts in the batch that all processes fill together."""
+        share = self.batch // (processes * self.accumulate)
+        first = process * self.accumulate * share
+        return [range(first + k * share, first + (k + 1) * share) for k in range(self.accumulate)]

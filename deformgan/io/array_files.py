@@ -27,3 +27,12 @@ def map_array(path: Path) -> np.ndarray[Any, Any]:
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not a whole array file: {error}") from error
     return array
+
+
+def is_whole(path: Path) -> bool:
+    """Whether `map_array` reads it."""
+    try:
+        map_array(path)
+    except InputError:
+        return False
+    return True

@@ -90,11 +90,11 @@ class ViewGrid:
             image = smooth_and_shrink(torch.from_numpy(np.ascontiguousarray(image))[None, None], factors)[0, 0].numpy()
         return self.turned(image)
 
-    def nearest(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """(Z, Y, X) labels on the image's own grid -> (S, A, R): the label at the middle of each voxel."""
+    def nearest(self, array: NDArray[Any]) -> NDArray[Any]:
+        """(Z, Y, X) on the image's own grid -> (S, A, R): the value at the middle of each voxel."""
         pairs = zip(self.own.shape, self.coarse.shape, strict=True)
         picks = [((np.arange(m) + 0.5) * n / m).astype(np.int64) for n, m in pairs]
-        return self.turned(labels[np.ix_(*picks)])
+        return self.turned(array[np.ix_(*picks)])
 
     def turned(self, array: NDArray[Any]) -> NDArray[Any]:
         """(Z, Y, X, ...) on the coarse grid -> (S, A, R, ...)."""

@@ -123,14 +123,8 @@ def script_json(value: Any) -> Markup:
 def _centre(shown: Shown, grid: ViewGrid) -> list[int]:
     """Index (right, anterior, superior) in the middle of the body of the fixed image."""
     fixed = next(iter(shown.images.values()))
-    turned = grid.turned(fixed) if grid.coarse is grid.own else grid.turned(_thinned(fixed, grid))
+    turned = grid.nearest(fixed)
     return [int(v) for v in body_centre(turned, contrast_window(turned))[::-1]]
-
-
-def _thinned(image: NDArray[Any], grid: ViewGrid) -> NDArray[Any]:
-    """A voxel of the image for each of the coarse grid, (Z, Y, X)."""
-    picks = [(np.arange(m) * n) // m for n, m in zip(grid.own.shape, grid.coarse.shape, strict=True)]
-    return image[np.ix_(*picks)]
 
 
 def _resolution(grid: ViewGrid) -> str:

@@ -45,13 +45,8 @@ class Source:
 
     def batches(self, step: int, process: int, processes: int) -> list[Batch]:
         """What one process does in a step: `accumulate` parts; together all processes fill the global batch."""
-        training = self.config.training
-        share = training.batch // (processes * training.accumulate)
-        first = process * training.accumulate * share
-        return [
-            _joined([self._drawn(step, position) for position in range(start, start + share)])
-            for start in range(first, first + share * training.accumulate, share)
-        ]
+        parts = self.config.training.parts(process, processes)
+        return [_joined([self._drawn(step, position) for position in part]) for part in parts]
 
     def validation(self) -> dict[Kind, list[Batch]]:
         """Slices of the people held out, by the kind of their real image; only kinds that there are."""

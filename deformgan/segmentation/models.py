@@ -12,10 +12,10 @@ from torch import Tensor
 
 from deformgan.config import ConditionalConfig, CycleganConfig, SegmentationConfig, config_of_model
 from deformgan.errors import InputError
-from deformgan.io.tensor_files import read_tensors, under, write_tensors
+from deformgan.io.tensor_files import under, write_tensors
 from deformgan.networks.segmentation import SegmentationNetwork
-from deformgan.registration.models import FILE, check_weights, figures_of_model, with_weights
-from deformgan.synthesis.models import SynthesisModel, build_generator
+from deformgan.registration.models import check_weights, figures_of_model, with_weights
+from deformgan.synthesis.models import SynthesisModel, build_generator, read_model
 
 FORMAT = "deformgan-segmentation-1"
 NETWORK, SYNTHESIS = "segmenter", "synthesis."  # before the names of tensors
@@ -69,15 +69,7 @@ def save_model(
 
 def load_model(name: str) -> SegmentationModel:
     """A file, or a training run's folder.  Raises InputError."""
-    place = Path(name) / FILE if Path(name).is_dir() else Path(name)
-    if not place.exists():
-        raise InputError(f"{place}: no such model; give a model file, or the folder of a run that has been validated")
-    tensors, metadata = read_tensors(place)
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no format is named")
-        raise InputError(
-            f"{place}: not a model of segmentation ({found}); deformgan train makes one, task segmentation"
-        )
+    place, tensors, metadata = read_model(name, FORMAT, "segmentation", "deformgan train makes one, task segmentation")
     config = config_of_model(metadata.get("config", ""), str(place))
     if not isinstance(config, SegmentationConfig):
         raise InputError(f"{place}: it names a configuration of {config.task}; the file is not whole")

@@ -11,7 +11,7 @@ import numpy as np
 
 from deformgan.config import SegmentationConfig, SegmentationDataConfig
 from deformgan.errors import InputError
-from deformgan.io.array_files import ENDING, map_array, write_array
+from deformgan.io.array_files import ENDING, is_whole, map_array, write_array
 from deformgan.io.formats import file_hash, read_volume
 from deformgan.io.found import stamp
 from deformgan.io.subjects import SubjectFiles, read_subjects
@@ -97,7 +97,7 @@ def _stored(
     how = [FORMAT, seen, kind, config.data.channels, view, config.structures, model_hash]
     key = hashlib.sha256(json.dumps(how).encode()).hexdigest()[:20]
     image, codes = (config.data.cache / f"{key}-{name}{ENDING}" for name in ("image", "codes"))
-    if not (_whole(image) and _whole(codes)):
+    if not (is_whole(image) and is_whole(codes)):
         volume, labels = read_volume(path), read_volume(files.labels, kind="labels")
         if not volume.geometry.almost_equal(labels.geometry, SAME_MM):
             raise InputError(f"{files.labels}: not on the grid of {path}; run deformgan prepare on the manifest")
@@ -105,14 +105,6 @@ def _stored(
         write_array(image, channels.half().numpy())
         write_array(codes, seen_codes(codes_of(labels.numpy(), config.structures), orientation).numpy())
     return StoredPerson(files.subject, files.split or "train", kind, image, codes)
-
-
-def _whole(place: Path) -> bool:
-    try:
-        map_array(place)
-    except InputError:
-        return False
-    return True
 
 
 def _check_structures(config: SegmentationConfig, train: list[StoredPerson]) -> None:

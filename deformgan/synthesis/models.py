@@ -83,16 +83,25 @@ def save_model(path: Path, weights: Mapping[str, Tensor], config: Config, figure
 
 def load_model(name: str) -> SynthesisModel:
     """A file, or a training run's folder.  Raises InputError."""
-    place = Path(name) / FILE if Path(name).is_dir() else Path(name)
-    if not place.exists():
-        raise InputError(f"{place}: no such model; give a model file, or the folder of a run that has been validated")
-    tensors, metadata = read_tensors(place)
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no format is named")
-        raise InputError(f"{place}: not a model of MR -> CT synthesis ({found}); deformgan train makes one")
+    place, tensors, metadata = read_model(name, FORMAT, "MR -> CT synthesis", "deformgan train makes one")
     config = config_of_model(metadata.get("config", ""), str(place))
     if not isinstance(config, Config):
         raise InputError(f"{place}: it names a configuration of {config.task}; the file is not whole")
     figures = figures_of_model(metadata.get("figures", ""), str(place))
     check_weights(lambda: build_generator(config), under(tensors, GENERATORS[0]), str(place))
     return SynthesisModel(str(place), config, tensors, figures)
+
+
+def read_model(name: str, form: str, what: str, maker: str) -> tuple[Path, Mapping[str, Tensor], Mapping[str, str]]:
+    """(file, tensors, metadata) of a model file or a run's folder, of the format `form`.
+
+    what, maker: of what it should be a model, and how one is made, for the message.  Raises InputError.
+    """
+    place = Path(name) / FILE if Path(name).is_dir() else Path(name)
+    if not place.exists():
+        raise InputError(f"{place}: no such model; give a model file, or the folder of a run that has been validated")
+    tensors, metadata = read_tensors(place)
+    if metadata.get("format") != form:
+        found = metadata.get("format", "no format is named")
+        raise InputError(f"{place}: not a model of {what} ({found}); {maker}")
+    return place, tensors, metadata

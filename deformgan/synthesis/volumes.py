@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deformgan.config import SynthesisDataConfig
 from deformgan.errors import InputError
-from deformgan.io.array_files import ENDING, map_array, write_array
+from deformgan.io.array_files import ENDING, is_whole, write_array
 from deformgan.io.formats import read_volume
 from deformgan.io.found import found_files, stamp
 from deformgan.io.geometry import Geometry
@@ -85,7 +85,7 @@ def _stored(files: SubjectFiles, data: SynthesisDataConfig) -> StoredSubject:
     places = {
         kind: data.cache / f"{key}-{kind}{ENDING}" if getattr(files, kind) else None for kind in ("mr", "ct", "mask")
     }
-    if not all(_whole(place) for place in places.values() if place):
+    if not all(is_whole(place) for place in places.values() if place):
         grid: Geometry | None = None
         for kind, place in places.items():
             if place:
@@ -106,14 +106,6 @@ def _store(kind: str, path: str, data: SynthesisDataConfig, place: Path, grid: G
         array = orientation.seen(window.scaled(volume.tensor)).half()
     write_array(place, array.numpy())
     return volume.geometry
-
-
-def _whole(place: Path) -> bool:
-    try:
-        map_array(place)
-    except InputError:
-        return False
-    return True
 
 
 def _key(files: SubjectFiles, data: SynthesisDataConfig) -> str:

@@ -66,14 +66,8 @@ class Source:
 
     def batches(self, step: int, process: int, processes: int) -> list[Batch]:
         """What one process does in a step: `accumulate` parts; together all processes fill the global batch."""
-        training = self.config.training
-        share = training.batch // (processes * training.accumulate)
-        first = process * training.accumulate * share
         generated = bool(torch.rand((), generator=self._rng(KIND, step, 0)) < self.config.generated.share)
-        return [
-            self._batch(step, range(first + k * share, first + (k + 1) * share), generated)
-            for k in range(training.accumulate)
-        ]
+        return [self._batch(step, part, generated) for part in self.config.training.parts(process, processes)]
 
     def validation(self) -> list[Batch]:
         """The held-out pairs, each under planted warps that stay the same; generated ones where there are none."""

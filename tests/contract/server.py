@@ -20,6 +20,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from memory import held_bytes  # beside this file, which is run by itself
+
 import deformgan
 from deformgan.cli.main import main
 
@@ -85,14 +87,6 @@ def become_the_command(job: dict[str, Any], said: list[Path]) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def held_bytes(name: str) -> int:
-    """Of this process, by a name in /proc/self/status."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name + ":"):
-            return 1024 * int(line.split()[1])
-    raise KeyError(name)
 
 
 if __name__ == "__main__":

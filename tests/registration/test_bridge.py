@@ -8,6 +8,7 @@ import numpy as np
 import phantoms
 import pytest
 import torch
+from experiments import on_one_thread
 
 import deformgan
 from deformgan.errors import InputError
@@ -15,12 +16,11 @@ from deformgan.io.formats import write_volume
 from deformgan.io.geometry import Geometry
 from deformgan.io.transform_files import DisplacementField
 from deformgan.io.volume import Volume
-from deformgan.kernels.threads import set_threads, threads_in_use
 from deformgan.registration.appearance import Appearance
 from deformgan.registration.bridge import bridge_of, parted, role_of_mr
 from deformgan.registration.deformable import deform
 from deformgan.registration.options import RegisterOptions
-from deformgan.registration.pipeline import register_files, use_threads
+from deformgan.registration.pipeline import register_files
 from deformgan.registration.recipe import TWO_MODALITIES
 from deformgan.spatial.grid import voxel_points
 from deformgan.spatial.resample import resample
@@ -59,11 +59,8 @@ def phantom_error(transform: Transform) -> float:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    before = torch.get_num_threads(), threads_in_use()
-    use_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    set_threads(before[1])
+    with on_one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from experiments import LEFT_HANDED, merged, on_one_thread
 from phantoms import CT, OBLIQUE, T1, image, tissue
 
 from deformgan.cli.main import app
 from deformgan.config import load_config
 from deformgan.io.formats import write_volume
-from deformgan.io.geometry import Geometry
 from deformgan.io.volume import Volume
-from deformgan.kernels.threads import set_threads, threads_in_use
 from deformgan.spatial.grid import voxel_points
 from deformgan.synthesis.loop import train as train_synthesis
 
-LEFT_HANDED = Geometry((30, 36, 24), (6.0, 5.0, 6.5), (85.0, -88.0, -80.0), (-1, 0, 0, 0, 1, 0, 0, 0, 1))
 PEOPLE = {"a": "train", "b": "train", "c": "validation", "d": "test"}
 GRIDS = {"a": LEFT_HANDED, "b": OBLIQUE, "c": LEFT_HANDED, "d": OBLIQUE}
 TINY = {
@@ -29,19 +27,10 @@ TINY = {
 VIEW = {"spacing_mm": 7, "mr_window": None}
 
 
-def merged(base, over):
-    return {**base, **{k: merged(base[k], v) if isinstance(v, dict) and k in base else v for k, v in over.items()}}
-
-
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
-    """Small networks gain nothing by more, and wait long for each other on a busy machine."""
-    before = torch.get_num_threads(), threads_in_use()
-    torch.set_num_threads(1)
-    set_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    set_threads(before[1])
+    with on_one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

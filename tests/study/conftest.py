@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
+from experiments import on_one_thread
 
-from deformgan.kernels.threads import set_threads, threads_in_use
 from deformgan.synthesis.prepare import PrepareOptions, prepare
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "sts"
@@ -24,13 +23,8 @@ TINY = {
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
-    """Small networks gain nothing by more, and wait long for each other on a busy machine."""
-    before = torch.get_num_threads(), threads_in_use()
-    torch.set_num_threads(1)
-    set_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    set_threads(before[1])
+    with on_one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 import yaml
+from experiments import LEFT_HANDED, merged, on_one_thread
 from phantoms import CT, OBLIQUE, T1, image
 
 from deformgan.config import load_config
 from deformgan.io.formats import write_volume
-from deformgan.io.geometry import Geometry
-from deformgan.kernels.threads import set_threads, threads_in_use
 
-LEFT_HANDED = Geometry((30, 36, 24), (6.0, 5.0, 6.5), (85.0, -88.0, -80.0), (-1, 0, 0, 0, 1, 0, 0, 0, 1))
 PEOPLE = {
     "a": (LEFT_HANDED, "train"),
     "b": (OBLIQUE, "train"),
@@ -35,17 +32,8 @@ TINY = {
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
-    """Small networks gain nothing by more, and wait long for each other on a busy machine."""
-    before = torch.get_num_threads(), threads_in_use()
-    torch.set_num_threads(1)
-    set_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    set_threads(before[1])
-
-
-def merged(base, over):
-    return {**base, **{k: merged(base[k], v) if isinstance(v, dict) and k in base else v for k, v in over.items()}}
+    with on_one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import yaml
+from experiments import merged
 from phantoms import CT, GRID, T1, T2, image
 
 from deformgan.config import load_config
@@ -19,10 +20,6 @@ TINY = {
     "loss": {"transformation": {"truth": 1, "dice": 0.1}},
     "training": {"steps": 6, "batch": 2, "validate_every": 3, "save_every": 2, "device": "cpu"},
 }
-
-
-def merged(base, over):
-    return {**base, **{k: merged(base[k], v) if isinstance(v, dict) and k in base else v for k, v in over.items()}}
 
 
 @pytest.fixture(scope="session")
