@@ -31,6 +31,7 @@ HOMES = {
     "nitransforms": {"io"},
     "itk": {"io"},
     "h5py": {"io"},
+    "isal": {"io"},
     "monai": {"io", "networks", "training", "monai"},
     "numba": {"kernels"},
     "matplotlib": {"report"},

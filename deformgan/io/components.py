@@ -7,7 +7,6 @@ in which the components are meant is not a matter of this module.
 
 from __future__ import annotations
 
-import gzip
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from deformgan.errors import InputError, OutputError
 from deformgan.io.geometry import Geometry
+from deformgan.io.gzipped import new_file
 from deformgan.io.headers import COMPONENTS, TENSORS, VECTORS
 from deformgan.io.itk_header import complaint, itk_image
 from deformgan.io.nifti import check_numbers, open_nifti, orientation, readable
@@ -50,11 +50,7 @@ def write_components(values: NDArray[Any], geometry: Geometry, path: str | os.Pa
     values = values.astype(dtype, copy=False)
     with whole_file(target) as scratch:
         if name.endswith(_NIFTI):
-            with (
-                gzip.GzipFile(scratch, "wb", compresslevel=1, mtime=0)
-                if name.endswith(".gz")
-                else open(scratch, "wb") as stream
-            ):
+            with new_file(scratch, packed=name.endswith(".gz")) as stream:
                 stream.write(_nifti(values, geometry).to_bytes())
         else:
             _write_itk(values, geometry, scratch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import re
@@ -14,6 +13,7 @@ import numpy as np
 from deformgan.errors import InputError, OutputError
 from deformgan.io.dicom import read_dicom
 from deformgan.io.geometry import Geometry
+from deformgan.io.gzipped import new_file
 from deformgan.io.itk_header import ITK_ENDINGS, complaint, itk_image
 from deformgan.io.nifti import NIFTI_ENDINGS, read_nifti
 from deformgan.io.volume import Volume, checked_image, orthonormal
@@ -165,8 +165,7 @@ def _write(array: np.ndarray, volume: Volume, scratch: Path, ending: str) -> Non
 
     plain = Volume(torch.from_numpy(np.ascontiguousarray(array)), volume.geometry)
     if ending in NIFTI_ENDINGS:
-        packed = ending == ".nii.gz"
-        with gzip.GzipFile(scratch, "wb", compresslevel=1, mtime=0) if packed else open(scratch, "wb") as stream:
+        with new_file(scratch, packed=ending == ".nii.gz") as stream:
             stream.write(plain.to_nibabel().to_bytes())
         return
     import SimpleITK as sitk

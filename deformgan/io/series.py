@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deformgan.errors import InputError, OutputError
 from deformgan.io.geometry import Geometry
+from deformgan.io.gzipped import new_file
 from deformgan.io.nifti import open_nifti, orientation, readable
 from deformgan.io.volume import RAS_LPS, orthonormal
 from deformgan.io.whole_file import whole_file
@@ -85,16 +86,14 @@ def writing_series(
     if not target.name.lower().endswith(_ENDINGS):
         raise OutputError(f"{target}: a series is written as .nii or .nii.gz; rename it with --out")
     header = _header(like, geometry, np.dtype(dtype))
-    with whole_file(target) as scratch:
-        packed = target.name.lower().endswith(".gz")
-        with gzip.GzipFile(scratch, "wb", compresslevel=1, mtime=0) if packed else open(scratch, "wb") as stream:
-            header.write_to(stream)
-            stream.write(b"\0" * (int(header["vox_offset"]) - stream.tell()))
+    with whole_file(target) as scratch, new_file(scratch, packed=target.name.lower().endswith(".gz")) as stream:
+        header.write_to(stream)
+        stream.write(b"\0" * (int(header["vox_offset"]) - stream.tell()))
 
-            def append(volume: NDArray[Any]) -> None:
-                stream.write(np.ascontiguousarray(volume, dtype).data.cast("B"))
+        def append(volume: NDArray[Any]) -> None:
+            stream.write(np.ascontiguousarray(volume, dtype).data.cast("B"))
 
-            yield append
+        yield append
 
 
 def _header(like: Series, geometry: Geometry, dtype: np.dtype[Any]) -> Any:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,19 +56,21 @@ def report_page(
     from deformgan.report.figures import bridge_row, displacement_row, image_rows, jacobian_row, scene
     from deformgan.report.viewer import Shown, viewer
 
-    view = scene(fixed, moving_start, warped, geometry)
-    rows = image_rows(view)
-    if bridge is not None:
-        rows.insert(BRIDGE_AT, bridge_row(view, bridge))
-    if displacement is not None:
-        rows.append(displacement_row(view, displacement))
-    if jacobian is not None:
-        rows.append(jacobian_row(view, jacobian))
     images = {"fixed": fixed, "moving, warped": warped, **(more or {}), "moving, start pose": moving_start}
     if bridge is not None:
         images["bridge, the CT made of the MR"] = bridge
     shown = Shown(images, displacement, jacobian, labels or {})
-    text = page(rows, geometry, result, viewer(shown, geometry))
+    with ThreadPoolExecutor(1) as beside:
+        packed = beside.submit(viewer, shown, geometry)
+        view = scene(fixed, moving_start, warped, geometry)
+        rows = image_rows(view)
+        if bridge is not None:
+            rows.insert(BRIDGE_AT, bridge_row(view, bridge))
+        if displacement is not None:
+            rows.append(displacement_row(view, displacement))
+        if jacobian is not None:
+            rows.append(jacobian_row(view, jacobian))
+        text = page(rows, geometry, result, packed.result())
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # not every file name is Unicode
 
 

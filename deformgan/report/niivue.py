@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+
+from deformgan.io.gzipped import gzipped
 
 PACKAGE = "ipyniivue"
 _BUNDLE = "ipyniivue/static/widget.js"
@@ -40,4 +41,4 @@ def installed_niivue() -> Bundle | None:
     module = f"{text}\nexport {{ {made.group(1)} as Niivue }};\n"
     inside = _NIIVUE_VERSION.search(text)
     name = f"NiiVue {inside.group(1) if inside else ''} of {PACKAGE} {version(PACKAGE)}"
-    return Bundle(gzip.compress(module.encode(), 6, mtime=0), " ".join(name.split()))
+    return Bundle(gzipped(module.encode()), " ".join(name.split()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deformgan.io.gzipped import gzipped
 from deformgan.report.contrast import contrast_window
 from deformgan.report.orientation import Orientation, letters_of
 from deformgan.report.ramps import Bar, jacobian_bar
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 LEVELS = 255  # steps of an image
 FIELD_NODES = 50_000  # of the displacement that is drawn as a grid
 FIELD_MM = 0.01  # step of its components
-_EFFORT = 5  # of gzip; more takes longer and saves two per cent
 _FOLDED_SHARE = 0.02  # of a coarser voxel that is turned inside out, for it to show as folded
 _FEW = 500_000  # voxels of an image that are all looked at for its range
 _EMBRACING = 0.5  # share of the usual range that rare values may add to it
@@ -121,8 +120,7 @@ def image_block(image: NDArray[np.float32], own: NDArray[Any]) -> Block:
     The range is that of all but two voxels in ten thousand, widened to all where that costs little; what lies beyond is
     said to be at or beyond the end.
     """
-    sample = image if image.size < _FEW else image[::2, ::2, ::2]
-    low, high = (float(v) for v in np.percentile(sample, (0.01, 99.99)))
+    low, high = (float(v) for v in np.percentile(_sample(image), (0.01, 99.99)))
     least, most, reach = float(image.min()), float(image.max()), _EMBRACING * (high - low)
     low = least if low - least <= reach else low
     high = most if most - high <= reach else high
@@ -139,10 +137,11 @@ def jacobian_block(grid: ViewGrid, jacobian: NDArray[np.float32]) -> tuple[Block
     image, inside_out = grid.shrunk(jacobian), jacobian <= 0
     folded = grid.shrunk(inside_out.astype(np.float32)) > _FOLDED_SHARE if inside_out.any() else image <= 0
     logs = np.log(np.clip(image, 1e-3, 1e3))
-    reach = max(float(np.abs(logs[~folded]).max(initial=0.0)), math.log(1.25))
+    logs[folded] = 0
+    reach = max(float(logs.max()), -float(logs.min()), math.log(1.25))
     steps = np.clip(np.rint(logs / reach * 127) + 128, 1, LEVELS).astype(np.uint8)
     steps[folded] = 0
-    bar = jacobian_bar([image])
+    bar = jacobian_bar([_sample(image)])
     values = np.exp((np.arange(256) - 128) / 127 * reach)
     values[0] = -1
     colours = np.rint(bar.colours(values) * 255).astype(int)
@@ -186,8 +185,12 @@ def labels_block(grid: ViewGrid, labels: NDArray[Any]) -> Block:
     return Block(about, _gzipped(rank.astype("<u2" if about["wide"] else np.uint8)))
 
 
+def _sample(image: NDArray[Any]) -> NDArray[Any]:
+    return image if image.size < _FEW else image[::2, ::2, ::2]
+
+
 def _gzipped(array: NDArray[Any]) -> bytes:
-    return gzip.compress(np.ascontiguousarray(array).tobytes(), _EFFORT, mtime=0)
+    return gzipped(np.ascontiguousarray(array).tobytes())
 
 
 def _sizes(size: tuple[int, ...], extent: NDArray[np.float64], mm: float) -> list[int]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 VOXELS = 2_500_000  # of the viewer's grid: more opens later than in 2 s where the browser has no GPU
 MOST_CHARACTERS = 9_500_000  # of all arrays in the page; with NiiVue and the pictures it stays under 15 MB
+_USUAL = 0.95  # characters that a voxel takes, of a noisy image: packed, then written as text
 SAFE = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
 
@@ -58,7 +59,8 @@ def viewer(shown: Shown, geometry: Geometry) -> Markup:
             raise InputError(f"{name} must have the fixed grid's shape {geometry.shape}, got {tuple(array.shape)}")
     if bundle is None or min(geometry.shape) < 2:
         return Markup("")
-    voxels = VOXELS
+    arrays = len(shown.images) + (shown.jacobian is not None)
+    voxels = min(VOXELS, int(MOST_CHARACTERS / (_USUAL * arrays)))
     while True:
         grid = ViewGrid.within(geometry, voxels)
         blocks, bars = _blocks(shown, grid)
@@ -70,19 +72,21 @@ def viewer(shown: Shown, geometry: Geometry) -> Markup:
 def _blocks(shown: Shown, grid: ViewGrid) -> tuple[dict[str, Block], dict[str, Bar]]:
     """Every array by the id it gets in the page, and the bars of those that have colours."""
     bars = {}
-    with ThreadPoolExecutor(2) as beside:  # packing lets other threads run
+    with ThreadPoolExecutor(2) as beside:  # smoothing and packing let other threads run
         waiting = {
             f"image-{k}": beside.submit(lambda image: image_block(grid.shrunk(image), image), image)
             for k, image in enumerate(shown.images.values())
         }
         waiting |= {f"labels-{k}": beside.submit(labels_block, grid, v) for k, v in enumerate(shown.labels.values())}
-        blocks = {}
         if shown.displacement is not None:
-            blocks["field"] = field_block(grid, shown.displacement)
-            bars["field"] = displacement_bar(blocks["field"].about["longest"])
-        if shown.jacobian is not None:
-            blocks["jacobian"], bars["jacobian"] = jacobian_block(grid, shown.jacobian)
-        return {key: job.result() for key, job in waiting.items()} | blocks, bars
+            waiting["field"] = beside.submit(field_block, grid, shown.displacement)
+        coloured = None if shown.jacobian is None else beside.submit(jacobian_block, grid, shown.jacobian)
+        blocks = {key: job.result() for key, job in waiting.items()}
+    if "field" in blocks:
+        bars["field"] = displacement_bar(blocks["field"].about["longest"])
+    if coloured is not None:
+        blocks["jacobian"], bars["jacobian"] = coloured.result()
+    return blocks, bars
 
 
 def _fragment(shown: Shown, grid: ViewGrid, blocks: dict[str, Block], bars: dict[str, Bar], bundle: Bundle) -> Markup:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -40,6 +42,7 @@ def gaussian_matrix(size: int, sigma: float) -> NDArray[np.float64]:
     return scaled
 
 
+@lru_cache(maxsize=64)  # the images of a pair, and their masks, ask for the same
 def shrinking_matrix(size: int, target: int, sigma: float) -> NDArray[np.float64]:
     """(target, size): a Gaussian of `sigma` voxels, then linear interpolation at the centres of `target` equal parts.
 
