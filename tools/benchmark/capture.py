@@ -1,33 +1,62 @@
-"""Capture range of affine registration: capture.py TOOL PAIR FIXED MOVING [--starts 100] [--exact] [--out LINES]
+"""Capture range of affine registration: capture.py TOOL DATA [--pairs NAME ...] [--degrees N ...] [--starts 100]
 
 TOOL: deformgan (its start on), deformgan-local (--no-search), ants (antspyx), elastix (the command, from the grids'
-centres) or elastix-local (from the headers). Each runs in
-an environment that holds it, numpy and SimpleITK, and no other tool. The moving image's header is turned by exactly
-10, 20, 30 or 45 degrees about a random axis through its centre and shifted by exactly 20, 40, 60 or 80 mm in a random
-direction; both images are brought to 2 mm first. A run succeeds where the mean distance to the truth over the fixed
-image's bright voxels is below one voxel of the coarser image as it came. The truth of a pair that is aligned exactly
-(--exact) is the planted motion; of any other pair, the planted motion after what the same tool finds most often with
-little or no motion (kept in a file beside the lines).
-One JSON line a run; runs that the file holds are not repeated. Seconds are the median over the first ten starts: run
-those on a quiet machine, the rest may share it. `capture.py table [--out LINES]` prints Markdown,
-`capture.py plot PICTURE [--out LINES]` draws it.
+centres) or elastix-local (from the headers). Each runs in an environment that holds it, numpy and SimpleITK, and on one
+thread, so that several runs can share a machine. DATA: the folder that holds the images of PAIRS below.
+
+The moving image's header is turned by exactly 10, 20, 30 or 45 degrees about a random axis through its centre and
+shifted by exactly 20, 40, 60 or 80 mm in a random direction; both images are brought to 2 mm first. A run succeeds
+where the mean distance to the truth over the fixed image's bright voxels is below one voxel of the coarser image as it
+came. The truth of a pair that is aligned exactly is the planted motion; of any other pair, the planted motion after
+what the same tool finds most often with little or no motion (kept in a file beside the runs).
+
+One CSV line a run, one file a tool and pair; runs that a file holds are not repeated. Seconds are the processor's, of
+all threads and child programs, so that other work on the machine does not count. `capture.py table [--out FOLDER]`
+prints Markdown, `capture.py plot PICTURE [--out FOLDER]` draws it.
 """
 
 import argparse
-import json
+import csv
+import os
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-import SimpleITK as sitk
+for name in ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[name] = "1"  # read by the libraries as they load
+
+import numpy as np  # noqa: E402
+import SimpleITK as sitk  # noqa: E402
 
 LEVELS = ((10, 20), (20, 40), (30, 60), (45, 80))  # degrees, mm
 VOXEL_MM = 2.0
 SMALL_STARTS = 8  # of 5 degrees and 10 mm, for the truth of a pair that has none
-TIMED = 10  # starts a level whose seconds count
+COLUMNS = ("degrees", "seed", "error_mm", "success", "cpu_s")
+
+
+class Pair(NamedTuple):
+    title: str
+    fixed: str
+    moving: str
+    exact: bool  # lies in one space, to the voxel
+
+
+PAIRS = {
+    "ct-mr": Pair("CT/MR, a patient", "sts/STS_010_CT.nii.gz", "sts/STS_010_MR_T1.nii.gz", False),
+    "ct-t1": Pair("CT/T1, templates", "mni2mm/scct.nii.gz", "mni2mm/avg152T1.nii.gz", True),
+    "t1-flair": Pair("T1/FLAIR", "nichart/subj10_T1.nii.gz", "nichart/subj10_FLAIR.nii.gz", False),
+    "t1-t2": Pair("T1/T2", "brainweb/T1.nii.gz", "brainweb/T2.nii.gz", True),
+}
+TOOLS = {
+    "deformgan": "deformgan",
+    "deformgan-local": "deformgan, --no-search",
+    "ants": "antspyx, Affine",
+    "elastix": "elastix, centres first",
+    "elastix-local": "elastix, headers only",
+}
 
 
 def at_two_mm(image: sitk.Image) -> sitk.Image:
@@ -71,7 +100,7 @@ def as_matrix(transform: sitk.Transform) -> np.ndarray:
 def by_deformgan(fixed: sitk.Image, moving: sitk.Image, search: bool) -> np.ndarray:
     import deformgan
 
-    options = deformgan.RegisterOptions(stage="affine", search=search)
+    options = deformgan.RegisterOptions(stage="affine", search=search, threads=1)
     found = deformgan.register(fixed, moving, options=options)
     return found.transform.parts[0].matrix if found.transform.parts else np.eye(4)
 
@@ -79,7 +108,7 @@ def by_deformgan(fixed: sitk.Image, moving: sitk.Image, search: bool) -> np.ndar
 def by_ants(fixed: sitk.Image, moving: sitk.Image, folder: Path) -> np.ndarray:
     import ants
 
-    images = [ants.image_read(str(folder / f"{name}.nii.gz")) for name in ("fixed", "moving")]
+    images = [ants.image_read(str(folder / f"{name}.nii")) for name in ("fixed", "moving")]
     found = ants.registration(*images, type_of_transform="Affine", random_seed=1)
     return as_matrix(sitk.ReadTransform(found["fwdtransforms"][0]))
 
@@ -105,7 +134,7 @@ def by_elastix(fixed: sitk.Image, moving: sitk.Image, folder: Path, search: bool
         (folder / f"{name}.txt").write_text(text)
         calls += ["-p", folder / f"{name}.txt"]
     subprocess.run(
-        ["elastix", "-f", folder / "fixed.nii.gz", "-m", folder / "moving.nii.gz", "-out", folder, *calls],
+        ["elastix", "-f", folder / "fixed.nii", "-m", folder / "moving.nii", "-out", folder, "-threads", "1", *calls],
         check=True, capture_output=True,
     )  # fmt: skip
     stages = []
@@ -123,35 +152,47 @@ def by_elastix(fixed: sitk.Image, moving: sitk.Image, folder: Path, search: bool
     return stages[1] @ stages[0]
 
 
+def processor_seconds() -> float:
+    """Of this process and the programs it has run."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
 def run(tool: str, fixed: sitk.Image, moving: sitk.Image) -> tuple[np.ndarray, float]:
-    """(4x4 fixed -> moving, seconds without the reading and writing of files)."""
+    """(4x4 fixed -> moving, seconds of the processor)."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for name, image in (("fixed", fixed), ("moving", moving)):
-            sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
-        begin = time.perf_counter()
+        if not tool.startswith("deformgan"):
+            for name, image in (("fixed", fixed), ("moving", moving)):
+                sitk.WriteImage(image, str(folder / f"{name}.nii"))
+        begin = processor_seconds()
         if tool.startswith("deformgan"):
             matrix = by_deformgan(fixed, moving, tool == "deformgan")
         elif tool == "ants":
             matrix = by_ants(fixed, moving, folder)
         else:
             matrix = by_elastix(fixed, moving, folder, tool == "elastix")
-        return matrix, time.perf_counter() - begin
+        return matrix, processor_seconds() - begin
 
 
-def measure(tool: str, pair: str, files: tuple[str, str], starts: int, exact: bool, out: Path) -> None:
-    raw = [sitk.ReadImage(f, sitk.sitkFloat32) for f in files]
+def measure(tool: str, name: str, data: Path, starts: int, degrees_wanted: list[int], out: Path) -> None:
+    pair = PAIRS[name]
+    raw = [sitk.ReadImage(str(data / f), sitk.sitkFloat32) for f in (pair.fixed, pair.moving)]
     voxel = max(max(image.GetSpacing()) for image in raw)
     fixed, moving = (at_two_mm(image) for image in raw)
     array = sitk.GetArrayFromImage(fixed)
     bright = np.argwhere(array > array.mean())[::200, ::-1]
     points = np.array([fixed.TransformIndexToPhysicalPoint(p.tolist()) for p in bright])
     centre = np.array(moving.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in moving.GetSize()]))
-    reference = np.eye(4) if exact else usual(tool, pair, fixed, moving, points, centre, out)
-    done = {(r["tool"], r["pair"], r["degrees"], r["seed"]) for r in rows(out)}
+    file = out / f"{name}.{tool}.csv"
+    reference = np.eye(4) if pair.exact else usual(tool, fixed, moving, points, centre, file.with_suffix(".txt"))
+    run(tool, fixed, moving)  # what the first run alone does, such as compiling, is not counted
+    done = {(r["degrees"], r["seed"]) for r in rows(file)}
+    if not done:
+        file.write_text(",".join(COLUMNS) + "\n")
     for seed in range(starts):
         for degrees, mm in LEVELS:
-            if (tool, pair, degrees, seed) in done:
+            if degrees not in degrees_wanted or (degrees, seed) in done:
                 continue
             planted = motion(centre, degrees, mm, 1000 * degrees + seed)
             try:
@@ -159,78 +200,89 @@ def measure(tool: str, pair: str, files: tuple[str, str], starts: int, exact: bo
                 apart = np.c_[points, np.ones(len(points))] @ (found - planted @ reference)[:3].T
                 error = float(np.linalg.norm(apart, axis=1).mean())
             except Exception as failure:  # a tool that stops has failed, whatever its reason
-                error, seconds = 1e4, 0.0
+                error, seconds = 1e4, float("nan")
                 print(failure, file=sys.stderr)
-            row = {"tool": tool, "pair": pair, "degrees": degrees, "mm": mm, "seed": seed, "error_mm": round(error, 3)}
-            row |= {"success": error < voxel, "seconds": round(seconds, 2)}
-            with out.open("a") as lines:
-                lines.write(json.dumps(row) + "\n")
+            with file.open("a") as lines:
+                lines.write(f"{degrees},{seed},{error:.3f},{int(error < voxel)},{seconds:.2f}\n")
 
 
 def usual(
-    tool: str, pair: str, fixed: sitk.Image, moving: sitk.Image, points: np.ndarray, centre: np.ndarray, out: Path
+    tool: str, fixed: sitk.Image, moving: sitk.Image, points: np.ndarray, centre: np.ndarray, kept: Path
 ) -> np.ndarray:
     """4x4: of what the tool finds without a motion and with small ones, that which the others lie nearest to."""
-    kept = out.with_suffix(".references.json")
-    known = json.loads(kept.read_text()) if kept.exists() else {}
-    if (key := f"{tool} {pair}") not in known:
+    if not kept.exists():
         found = [run(tool, fixed, moving)[0]]
         for seed in range(SMALL_STARTS):
             planted = motion(centre, 5, 10, seed)
             found.append(np.linalg.inv(planted) @ run(tool, fixed, moved(moving, planted))[0])
         ends = np.c_[points, np.ones(len(points))] @ np.stack(found)[:, :3].transpose(0, 2, 1)
         apart = np.linalg.norm(ends[:, None] - ends[None], axis=-1).mean(-1)
-        known[key] = found[int(np.median(apart, axis=1).argmin())].tolist()
-        kept.write_text(json.dumps(known, indent=1))
-    return np.array(known[key])
+        np.savetxt(kept, found[int(np.median(apart, axis=1).argmin())])
+    return np.loadtxt(kept)
 
 
-def rows(out: Path) -> list[dict]:
-    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+def rows(file: Path) -> list[dict]:
+    if not file.exists():
+        return []
+    with file.open() as lines:
+        found = list(csv.DictReader(lines))
+    return [{k: int(v) if k in ("degrees", "seed") else float(v) for k, v in row.items()} for row in found]
 
 
-def rates(found: list[dict]) -> dict[tuple[str, str, int], tuple[float, int, float]]:
-    """(pair, tool, degrees) -> (success rate, runs, median seconds)."""
-    groups: dict[tuple[str, str, int], list[dict]] = {}
-    for r in found:
-        groups.setdefault((r["pair"], r["tool"], r["degrees"]), []).append(r)
-    return {
-        k: (
-            float(np.mean([r["success"] for r in g])),
-            len(g),
-            float(np.median([r["seconds"] for r in g if r["seed"] < TIMED])),
-        )
-        for k, g in sorted(groups.items())
-    }
+class Rate(NamedTuple):
+    percent: float
+    runs: int
+    seconds: float  # median
 
 
-def table(found: list[dict]) -> str:
+def rates(out: Path) -> dict[tuple[str, str], list[Rate]]:
+    """(pair, tool) -> one for each of LEVELS."""
+    known = {}
+    for pair in PAIRS:
+        for tool in TOOLS:
+            found = rows(out / f"{pair}.{tool}.csv")
+            levels = [[r for r in found if r["degrees"] == degrees] for degrees, _ in LEVELS]
+            if all(levels):
+                known[pair, tool] = [
+                    Rate(
+                        100 * float(np.mean([r["success"] for r in level])),
+                        len(level),
+                        float(np.nanmedian([r["cpu_s"] for r in level])),
+                    )
+                    for level in levels
+                ]
+    return known
+
+
+def table(out: Path) -> str:
     head = " | ".join(f"{d} degrees, {mm} mm" for d, mm in LEVELS)
-    lines = [f"| pair | tool | {head} | runs a level | median s |", "| --- " * (4 + len(LEVELS)) + "|"]
-    known = rates(found)
-    for pair, tool in sorted({k[:2] for k in known}):
-        cells = [known.get((pair, tool, d), (float("nan"), 0, 0.0)) for d, _ in LEVELS]
-        shares = " | ".join(f"{100 * share:.0f} %" for share, _, _ in cells)
-        lines.append(f"| {pair} | {tool} | {shares} | {cells[0][1]} | {np.median([c[2] for c in cells]):.1f} |")
+    lines = [f"| pair | tool | {head} | runs a level | median CPU s |", "| --- " * (4 + len(LEVELS)) + "|"]
+    for (pair, tool), levels in rates(out).items():
+        shares = " | ".join(f"{level.percent:.0f} %" for level in levels)
+        seconds = np.median([level.seconds for level in levels])
+        least = min(level.runs for level in levels)
+        lines.append(f"| {PAIRS[pair].title} | {TOOLS[tool]} | {shares} | {least} | {seconds:.1f} |")
     return "\n".join(lines)
 
 
-def plot(found: list[dict], picture: str) -> None:
+def plot(out: Path, picture: str) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    known = rates(found)
-    pairs, tools = (sorted({k[n] for k in known}) for n in (0, 1))
+    known = rates(out)
+    pairs, tools = ([n for n in names if n in np.ravel(list(known))] for names in (PAIRS, TOOLS))
     figure, axes = pyplot.subplots(1, len(pairs), figsize=(4 * len(pairs), 3.6), layout="constrained", sharey=True)
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito: told apart by everyone
     for ax, pair in zip(np.atleast_1d(axes), pairs, strict=True):
         for k, (tool, colour) in enumerate(zip(tools, colours, strict=False)):
-            places = np.arange(len(LEVELS)) + 0.07 * (k - (len(tools) - 1) / 2)  # beside each other where they agree
-            shares = [100 * known.get((pair, tool, d), (np.nan,))[0] for d, _ in LEVELS]
-            ax.plot(places, shares, "os^Dv"[k] + "-", color=colour, label=tool, lw=1)
-        ax.set(title=pair, ylim=(-3, 105), xticks=range(len(LEVELS)), xlabel="disturbance")
+            if (pair, tool) in known:
+                beside = 0.07 * (k - (len(tools) - 1) / 2)  # seen where they agree
+                places = np.arange(len(LEVELS)) + beside
+                shares = [level.percent for level in known[pair, tool]]
+                ax.plot(places, shares, "os^Dv"[k] + "-", color=colour, label=TOOLS[tool], lw=1)
+        ax.set(title=PAIRS[pair].title, ylim=(-3, 105), xticks=range(len(LEVELS)), xlabel="disturbance")
         ax.set_xticklabels([f"{d}\N{DEGREE SIGN}\n{mm} mm" for d, mm in LEVELS])
     np.atleast_1d(axes)[0].set_ylabel("success, %")
     figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside right upper")
@@ -239,22 +291,23 @@ def plot(found: list[dict], picture: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "tool", choices=["deformgan", "deformgan-local", "ants", "elastix", "elastix-local", "table", "plot"]
-    )
-    parser.add_argument("names", nargs="*")
+    parser.add_argument("what", choices=[*TOOLS, "table", "plot"], metavar="TOOL")
+    parser.add_argument("path", nargs="?", type=Path)
+    parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=list(PAIRS))
+    parser.add_argument("--degrees", nargs="+", type=int, default=[degrees for degrees, _ in LEVELS])
     parser.add_argument("--starts", type=int, default=100)
-    parser.add_argument("--exact", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path("benchmark-work/capture.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "capture")
     args = parser.parse_args()
-    if args.tool == "table":
-        print(table(rows(args.out)))
-    elif args.tool == "plot":
-        plot(rows(args.out), args.names[0])
+    if args.what == "table":
+        print(table(args.out))
+    elif args.path is None:
+        parser.error("a folder or a picture is needed")
+    elif args.what == "plot":
+        plot(args.out, str(args.path))
     else:
-        pair, fixed, moving = args.names
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        measure(args.tool, pair, (fixed, moving), args.starts, args.exact, args.out)
+        args.out.mkdir(parents=True, exist_ok=True)
+        for name in args.pairs:
+            measure(args.what, name, args.path, args.starts, args.degrees, args.out)
 
 
 if __name__ == "__main__":
