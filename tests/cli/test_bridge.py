@@ -46,6 +46,7 @@ def model(tmp_path_factory):
     return config.folder
 
 
+@pytest.mark.long
 def test_the_command_names_its_bridge_and_writes_the_real_image(model, tmp_path):
     words = ["--fixed", CT, "--moving", MR, "--out", tmp_path / "out", "--bridge", model, "--preset", "fast"]
     done = subprocess.run([COMMAND, "register", *map(str, words)], capture_output=True, text=True)

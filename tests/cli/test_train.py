@@ -33,6 +33,7 @@ def short_smoke(tmp_path_factory):
     return path, call("train", path, "--out", folder / "run")
 
 
+@pytest.mark.long
 def test_a_short_smoke_run_and_registration_with_it(short_smoke, tmp_path):
     path, done = short_smoke
     assert done.returncode == 0, done.stderr
@@ -50,6 +51,7 @@ def test_a_short_smoke_run_and_registration_with_it(short_smoke, tmp_path):
     assert result["options"]["model"] == str(run) and "model" in result["similarity"]
 
 
+@pytest.mark.long
 def test_a_second_run_in_the_folder_is_refused_in_one_line(short_smoke):
     path, _ = short_smoke
     again = call("train", path, "--out", path.parent / "run")

@@ -89,6 +89,7 @@ def at_work(process, manifest):
     return None
 
 
+@pytest.mark.long
 def test_an_interruption_costs_nothing_that_was_done_and_a_killed_worker_no_pair(manifest, begin):
     process = begin()
     until(lambda: done(manifest), "no pair ended")

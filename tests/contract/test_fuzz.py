@@ -12,6 +12,7 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "fuzzing.py"
 INPUTS = 25
 
 
+@pytest.mark.long
 def test_every_reader_refuses_or_reads_what_it_is_fed(tmp_path):
     """In processes of their own, which a library may bring down; `tools/fuzz` goes on for as long as one likes."""
     names = list(targets())

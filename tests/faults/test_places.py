@@ -193,7 +193,7 @@ assert json.load(open("out/result.json"))["fixed"]["sha256"] is None
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("megabytes", [300, 1000, 1900])
+@pytest.mark.parametrize("megabytes", [300, 1000, pytest.param(1900, marks=pytest.mark.long)])
 def test_too_little_memory_is_a_hint(files, tmp_path, megabytes):
     """At 1000 MB a library of SciPy would wait for memory for ever; at 1900 it is the work that lacks it."""
     image = sitk.ReadImage(str(files / "fixed.nii"))

@@ -43,6 +43,7 @@ def bits(folder):
     return [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES[:3]]
 
 
+@pytest.mark.long
 def test_memory_files_and_threads_stay_over_many_runs():
     """The short version of tools/load.py, which plots 200; in a process of its own, where nothing else opens a file."""
     work = "import json, load; print(json.dumps(load.loaded(runs=10, threads=1)))"
@@ -60,6 +61,7 @@ def registering(files, out, threads):
     return subprocess.Popen([*map(str, words), *map(str, more)], stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.long
 def test_the_same_threads_give_the_same_bits_and_others_nearly(files, tmp_path):
     """Three processes, two of them at once, with different outputs."""
     running = {name: registering(files, tmp_path / name, threads) for name, threads in (("one", 1), ("again", 1))}

@@ -51,6 +51,7 @@ def test_on_ct_and_the_mr_made_of_it_both_kinds_are_judged(of_both, cyclegan, fo
     assert all(torch.equal(model.synthesis.tensors[name], t) for name, t in theirs.items())
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_it_ends_bit_for_bit_as_a_whole_one(experiment, tmp_path):
     code = """if True:
     import sys, torch

@@ -138,6 +138,7 @@ def test_a_second_run_trains_and_makes_nothing(done, home):
     assert {p.parent.parent.name for p in after[3] if after[3][p] != before[3][p]} == {"few_with_gc"}
 
 
+@pytest.mark.long
 def test_stopped_by_ctrl_c_it_goes_on_where_it_was(done, home):
     """Stopped amid the second arm; the end is that of a study that was never stopped."""
     out, second = home / "stopped", home / "stopped" / "few_with_gc"

@@ -92,6 +92,7 @@ def test_a_run_leaves_what_it_should(runs, task):
     assert f"All {config.training.steps} steps are done" in page and f"{run.figures['mae_hu']:.4g}" in page
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_it_ends_bit_for_bit_as_a_whole_one(experiment, tmp_path):
     """Both in processes of their own: libraries that other tests load change how this one rounds."""
     folders = [tmp_path / "whole", tmp_path / "killed"]

@@ -9,6 +9,7 @@ from deformgan.training.loop import train
 from deformgan.training.single_pair import train_on_pair
 
 
+@pytest.mark.long
 def test_one_pair_trains_all_three_and_registers(phantom_pairs, tmp_path):
     """Training on the pair as it is: the losses of T fall, no truth is used, and register takes the run."""
     files = PairFiles(*(str(phantom_pairs / f"{name}.nii.gz") for name in ("ct", "t1")))

@@ -77,6 +77,7 @@ def compare(one, other):
     assert [k for k in a if not torch.equal(a[k], b[k])] == []
 
 
+@pytest.mark.long
 def test_killed_again_and_again_it_ends_bit_for_bit(experiment, tmp_path):
     """Beside a run of another process: libraries that other tests load change how this one rounds."""
     config, other = experiment("undisturbed"), experiment("killed")
