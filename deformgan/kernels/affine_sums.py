@@ -15,14 +15,15 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from deformgan.kernels.parzen import place_row, slope_row, slopes_of
 from deformgan.kernels.warp import _locate_row, _sample_row
 
 Real = NDArray[np.floating]
 Double = NDArray[np.float64]
-Loss = Literal["l2", "cauchy", "ncc", "given"]
+Loss = Literal["l2", "cauchy", "ncc", "table", "given"]
 
-_CODES: dict[Loss, int] = {"l2": 0, "cauchy": 1, "given": 2, "ncc": 3}
-_TASKS = 48  # shares of the rows
+_CODES: dict[Loss, int] = {"l2": 0, "cauchy": 1, "given": 2, "ncc": 3, "table": 4}
+ROW_TASKS = 48  # shares of the rows
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 
@@ -51,14 +52,16 @@ def affine_sums(
     seen: Real | None = None,
     slopes: Real | None = None,
     derivative: Real | None = None,
+    table: Double | None = None,
     curvature: bool = False,
     border: bool = False,
 ) -> AffineSums:
     """Both (Z, Y, X) of one dtype.  matrix: (3, 4) or (4, 4), fixed index -> moving index, z y x.
 
     loss: mean over the voxels seen of d^2 (l2), of log(1 + (d / scale)^2) (cauchy), d = moving - fixed; 1 - NCC (ncc);
-    or, with `derivative` (Z, Y, X), of a loss known already ("given": the loss in the result is 0, derivative is the
-    whole loss' by the value of each voxel).
+    or of a loss known already, which is 0 in the result: of "given", derivative (Z, Y, X) is that of the whole loss by
+    the value of each voxel; of "table", table (bins, bins) is that by each entry of `affine_histogram`, where both
+    images are in bins, as here.
     weight: the fixed image's shape; seen: the moving image's, its nearest voxel counts.  Voxels that fall outside the
     moving image count nothing, or, with `border`, read its border.
     slopes: (3, Z, Y, X), z y x, slopes of the moving image per voxel to be used in place of the interpolant's own.
@@ -66,17 +69,19 @@ def affine_sums(
     real = np.promote_types(fixed.dtype, np.float32)
     none = np.empty((0, 0, 0), real)
     images = [none if a is None else np.ascontiguousarray(a, real) for a in (fixed, moving, weight, seen, derivative)]
+    places = np.zeros((0, 3), real) if table is None else slopes_of(table, real)
+    bins = 0 if table is None else len(table)
     rises = np.empty((3, 0, 0, 0), real) if slopes is None else np.ascontiguousarray(slopes, real)
     rows = fixed.shape[0] * fixed.shape[1]
-    tasks = min(_TASKS, rows)
+    tasks = min(ROW_TASKS, rows)
     bounds = np.arange(tasks + 1) * rows // tasks
     scalars, firsts, seconds = np.zeros((tasks, 8)), np.zeros((tasks, 3, 3, 4)), np.zeros((tasks, 6, 10))
-    _sums(*images, rises, np.ascontiguousarray(matrix, np.float64)[:3], _CODES[loss], real.type(scale), curvature,
-          border, bounds, scalars, firsts, seconds)  # fmt: skip
+    _sums(*images, places, bins, rises, np.ascontiguousarray(matrix, np.float64)[:3], _CODES[loss], real.type(scale),
+          curvature, border, bounds, scalars, firsts, seconds)  # fmt: skip
     total, first = scalars.sum(0), firsts.sum(0)
     whole = float(rows * fixed.shape[2] if weight is None else np.sum(images[2], dtype=np.float64))
     share = float(total[0] / whole) if whole > 0 else 0.0
-    if loss == "given":
+    if loss in ("given", "table"):
         return AffineSums(0.0, first[0], None, share)
     if total[0] <= 0:
         return AffineSums(0.0, np.zeros((3, 4)), np.zeros((12, 12)) if curvature else None, 0.0)
@@ -217,9 +222,33 @@ def _add_curvature(c, g, z, y, second):
             k += 1
 
 
+@njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
+def counted_row(z, y, matrix, slope, still, size, border, weight, known, start, cell, step, corner, within, here):
+    """Find the image cells of a row, and in `here` how much each voxel counts; whether any may."""
+    real = here.dtype.type
+    for i in range(3):
+        start[i] = matrix[i, 0] * z + matrix[i, 1] * y + matrix[i, 3]
+    _locate_row(len(here), start, slope, still, size, cell, step, corner, within)
+    any_within = False
+    for x in range(len(here)):
+        here[x] = real(1) if within[x] or border else real(0)
+        any_within = any_within or within[x] or border
+    if weight.shape[0] > 0:
+        for x in range(len(here)):
+            here[x] *= weight[z, y, x]
+    if known.shape[0] > 0:
+        half = real(0.5)
+        for x in range(len(here)):
+            at = cell[x]
+            for i in range(3):
+                at += step[i, x] if corner[i, x] >= half else 0
+            here[x] *= known[at]
+    return any_within
+
+
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _sums(fixed, moving, weight, seen, given, slopes, matrix, code, scale, curved, border, bounds, scalars, firsts,
-          seconds):  # fmt: skip
+def _sums(fixed, moving, weight, seen, given, table, bins, slopes, matrix, code, scale, curved, border, bounds, scalars,
+          firsts, seconds):  # fmt: skip
     width, height = fixed.shape[2], fixed.shape[1]
     real = fixed.dtype.type
     flat, known = moving.ravel(), seen.ravel()
@@ -230,28 +259,13 @@ def _sums(fixed, moving, weight, seen, given, slopes, matrix, code, scale, curve
         corner, within = np.empty((3, width), fixed.dtype), np.empty(width, np.bool_)
         start, value, here = np.empty(3, fixed.dtype), np.empty(width, fixed.dtype), np.empty(width, fixed.dtype)
         g, d, c = np.empty((3, width), fixed.dtype), np.empty(width, fixed.dtype), np.empty(width, fixed.dtype)
+        at, s, parts = np.empty(width, np.uint32), np.empty(width, fixed.dtype), np.empty((3, width), fixed.dtype)
         total, first, second = scalars[t], firsts[t], seconds[t]
         for r in range(bounds[t], bounds[t + 1]):
             z, y = r // height, r % height
-            for i in range(3):
-                start[i] = matrix[i, 0] * z + matrix[i, 1] * y + matrix[i, 3]
-            _locate_row(width, start, slope, still, moving.shape, cell, step, corner, within)
-            any_within = False
-            for x in range(width):
-                here[x] = real(1) if within[x] or border else real(0)
-                any_within = any_within or within[x] or border
-            if not any_within:
+            if not counted_row(z, y, matrix, slope, still, moving.shape, border, weight, known, start, cell, step,
+                                corner, within, here):  # fmt: skip
                 continue
-            if weight.shape[0] > 0:
-                for x in range(width):
-                    here[x] *= weight[z, y, x]
-            if seen.shape[0] > 0:
-                half = real(0.5)
-                for x in range(width):
-                    at = cell[x]
-                    for i in range(3):
-                        at += step[i, x] if corner[i, x] >= half else 0
-                    here[x] *= known[at]
             if slopes.shape[1] > 0:
                 _sample_row(flat, cell, step, corner, within, border, real(0), same, value, no_slope)
                 for i in range(3):
@@ -268,7 +282,10 @@ def _sums(fixed, moving, weight, seen, given, slopes, matrix, code, scale, curve
                 _add_row(d, g, z, y, first[1])
                 _add_row(c, g, z, y, first[2])
                 continue
-            row = given[z, y] if given.shape[0] > 0 else f
+            if code == 4:
+                place_row(f, value, real(1), real(1), bins, at, s)
+                slope_row(at, s, table, parts, c)
+            row = given[z, y] if code == 2 else c
             _derivative_row(code, f, value, here, scale, row, total, d, c)
             _add_row(d, g, z, y, first[0])
             if curved:

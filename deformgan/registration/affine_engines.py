@@ -2,8 +2,8 @@
 
     dC/dq = C'(F, M(T x)) . grad M(T x) . dT/dp . dp/dq                                        (docs/affine.md)
 
-`AnalyticEngine` sums this chain by itself, in one pass over the images for l2, cauchy and ncc; `AutogradEngine` leaves
-it to torch and takes any loss. Both agree to rounding in float64.
+`AnalyticEngine` sums this chain by itself, in one pass over the images for l2, cauchy and ncc, two for mi and nmi;
+`AutogradEngine` leaves it to torch and takes any loss. Both agree to rounding in float64.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from deformgan.kernels.affine_histogram import affine_histogram
 from deformgan.kernels.affine_sums import AffineSums, Loss, affine_sums
 from deformgan.kernels.warp import warp_composed
+from deformgan.similarity.information import information_of, whole_bins
 from deformgan.similarity.objective import Objective, Options
 from deformgan.spatial.affine import Model, derivatives, from_parameters, spread_matrix
 from deformgan.spatial.grid import sampling_grid
@@ -28,6 +30,7 @@ from deformgan.spatial.ranges import Mapping
 Array = NDArray[np.float64]
 VoxelLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 FUSED: tuple[Loss, ...] = ("l2", "cauchy", "ncc")
+COUNTED = ("mi", "nmi")  # of a joint histogram
 SQUARED: tuple[Loss, ...] = ("l2", "cauchy")  # sums of squares, reweighted for cauchy: these have a curvature
 
 
@@ -92,11 +95,13 @@ class AnalyticEngine:
     """The chain by its own derivatives: compiled on a CPU."""
 
     def __init__(self, scene: Scene, motion: Motion, loss: str | VoxelLoss, scale: float) -> None:
-        """loss: l2, cauchy or ncc (fused), the name of any similarity, or a function of (warped, fixed) that returns
-        the loss of each voxel and its derivative by warped.  scale: of cauchy, in units of intensity."""
+        """loss: l2, cauchy, ncc, mi or nmi (fused), the name of any similarity, or a function of (warped, fixed) that
+        returns the loss of each voxel and its derivative by warped.  scale: of cauchy, in units of intensity."""
         self.scene, self.motion, self.scale = scene, motion, scale
         self.fused: Loss | None = next((name for name in FUSED if name == loss), None)
-        self.loss_of = None if self.fused else dense_loss(loss, scene, scale)
+        self.counted = Counted(scene, normalised=loss == "nmi") if loss in COUNTED else None
+        self.loss_of = None if self.fused or self.counted else dense_loss(loss, scene, scale)
+        self._sampled = Sampler(scene)
         self._weight, self._seen, self._slopes = (
             None if image is None else image.numpy() for image in (scene.weight, scene.seen, scene.slopes)
         )
@@ -116,6 +121,8 @@ class AnalyticEngine:
     def sums(self, q: Array, *, curvature: bool = False) -> AffineSums:
         """The loss and its derivatives by the index matrix."""
         scene, pose = self.scene, self._pose(q)
+        if self.counted:
+            return self.counted(pose)
         images = scene.fixed.numpy(), scene.moving.numpy(), pose
         if self.fused:
             return affine_sums(
@@ -129,8 +136,7 @@ class AnalyticEngine:
                 border=scene.border,
             )
         assert self.loss_of is not None
-        warped, inside = sampled(scene, torch.from_numpy(pose))
-        loss, by_warped = self.loss_of(warped, inside)
+        loss, by_warped = self.loss_of(*self._sampled(pose))
         found = affine_sums(*images, "given", derivative=by_warped.numpy(), slopes=self._slopes, border=scene.border)
         return AffineSums(loss, found.by_matrix, None, found.share)
 
@@ -165,16 +171,71 @@ class AutogradEngine:
         return float(loss.detach()), by_q.numpy()
 
 
-def sampled(scene: Scene, pose: Tensor) -> tuple[Tensor, Tensor]:
-    """(warped, weight), each (Z, Y, X): the moving image under an index matrix, and what counts; no derivative."""
-    if scene.fixed.dtype != torch.float32 or scene.seen is not None:
-        with torch.no_grad():
-            return sampled_by_torch(scene, pose)
-    warped = np.empty(scene.fixed.shape, np.float32)
-    inside = np.empty(scene.fixed.shape, np.bool_)
-    warp_composed(scene.moving.numpy(), pose.numpy(), None, warped, inside=inside, border=True)
-    weight = torch.ones_like(scene.fixed) if scene.border else torch.from_numpy(inside).float()
-    return torch.from_numpy(warped), weight if scene.weight is None else weight * scene.weight
+class Sampler:
+    """The moving image under an index matrix, and what of it counts; no derivative.
+
+    Both lie in memory that the next call uses again: fresh memory costs as much as filling it.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._compiled = scene.fixed.dtype == torch.float32 and scene.seen is None
+        self._warped = torch.empty_like(scene.fixed)
+        self._weight = torch.ones_like(scene.fixed) if scene.weight is None else scene.weight.clone()
+
+    def __call__(self, pose: Array) -> tuple[Tensor, Tensor]:
+        """(warped, weight), each (Z, Y, X), of a 4x4 matrix."""
+        scene = self.scene
+        if not self._compiled:
+            with torch.no_grad():
+                return sampled_by_torch(scene, torch.from_numpy(pose))
+        warp_composed(
+            scene.moving.numpy(),
+            pose,
+            None,
+            self._warped.numpy(),
+            weight=None if scene.border else self._weight.numpy(),
+            fixed_weight=None if scene.weight is None else scene.weight.numpy(),
+            border=True,
+        )
+        return self._warped, self._weight
+
+
+class Counted:
+    """MI or NMI under an index matrix: one pass counts the joint histogram, another adds up its derivative.
+
+    The moving image's bins span its whole range, whatever part of it is sampled.
+    """
+
+    def __init__(self, scene: Scene, *, normalised: bool) -> None:
+        self.scene, self.normalised, self.bins = scene, normalised, Options().bins
+        low, high = moving_range(scene)
+        rate = (self.bins - 3) / (high - low) if high > low else 0.0
+        self._fixed = whole_bins(scene.fixed, self.bins).to(scene.fixed).numpy()
+        self._moving = (1 + (scene.moving - low) * rate).numpy()
+        self._slopes = None if scene.slopes is None else (scene.slopes * rate).numpy()
+        self._weight, self._seen = (None if image is None else image.numpy() for image in (scene.weight, scene.seen))
+
+    def __call__(self, pose: Array) -> AffineSums:
+        """The loss and its derivatives by the index matrix."""
+        images, border = (self._fixed, self._moving, pose), self.scene.border
+        table = affine_histogram(*images, self.bins, weight=self._weight, seen=self._seen, border=border)
+        loss, by_table = information_of(table, self.normalised)
+        found = affine_sums(
+            *images,
+            "table",
+            table=by_table,
+            weight=self._weight,
+            seen=self._seen,
+            slopes=self._slopes,
+            border=border,
+        )
+        return AffineSums(loss, found.by_matrix, None, found.share)
+
+
+def moving_range(scene: Scene) -> tuple[float, float]:
+    """Least and largest value of the moving image: the range of the bins of mi and nmi."""
+    return float(scene.moving.min()), float(scene.moving.max())
 
 
 def sampled_by_torch(scene: Scene, pose: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,7 +262,7 @@ def sampled_by_torch(scene: Scene, pose: Tensor) -> tuple[Tensor, Tensor]:
 def dense_loss(loss: str | VoxelLoss, scene: Scene, scale: float) -> Callable[[Tensor, Tensor], tuple[float, Tensor]]:
     """(warped, weight) -> the loss and its derivative by warped, of whole images (Z, Y, X)."""
     if isinstance(loss, str):
-        objective = Objective({loss: 1.0}, _batched(scene.fixed), options=Options(scale=scale, squared=loss != "ncc"))
+        objective = _objective(loss, scene, scale)
 
         def named(warped: Tensor, weight: Tensor) -> tuple[float, Tensor]:
             value, _, slope = objective.with_derivative(_batched(warped), _batched(weight))
@@ -220,9 +281,14 @@ def dense_loss(loss: str | VoxelLoss, scene: Scene, scale: float) -> Callable[[T
 def torch_loss(loss: str | VoxelLoss, scene: Scene, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
     """(warped, weight) -> the loss, differentiable by warped."""
     if isinstance(loss, str):
-        objective = Objective({loss: 1.0}, _batched(scene.fixed), options=Options(scale=scale, squared=loss != "ncc"))
+        objective = _objective(loss, scene, scale)
         return lambda warped, weight: objective(_batched(warped), _batched(weight))[0]
     return lambda warped, weight: (loss(warped, scene.fixed)[0] * weight).sum() / weight.sum().clamp_min(1e-30)
+
+
+def _objective(loss: str, scene: Scene, scale: float) -> Objective:
+    options = Options(scale=scale, squared=loss != "ncc", warped_range=moving_range(scene))
+    return Objective({loss: 1.0}, _batched(scene.fixed), options=options)
 
 
 def _batched(image: Tensor) -> Tensor:

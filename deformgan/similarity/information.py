@@ -68,7 +68,7 @@ class MutualInformation(CachedLoss):
             raise InputError(f"bins: expected 4 to 256; got {bins}")
         super().__init__(fixed, mask)
         self.bins, self.normalised, self.warped_range = bins, normalised, warped_range
-        self._fixed_bins = [_whole_bins(image, bins) for image in self.fixed]
+        self._fixed_bins = [whole_bins(image, bins) for image in self.fixed]
 
     def _range_of(self, warped: Float | Tensor) -> tuple[float, float]:
         """Least value, and bins per unit of intensity; 0 for a constant image."""
@@ -91,13 +91,14 @@ class MutualInformation(CachedLoss):
         low, rate = self._range_of(warped)
         pair, voxels = (self._fixed_bins[b].numpy().reshape(warped.shape), warped), (counts.both, counts.spans)
         table = joint_histogram(*pair, low, rate, self.bins, *voxels)
-        value, by_table = _information(table, self.normalised)
+        value, by_table = information_of(table, self.normalised)
         if not slope.wanted:
             return value, np.empty(0, np.float32)
         return value, histogram_derivative(*pair, low, rate, slope.times * by_table, *voxels, onto=slope.onto)
 
 
-def _whole_bins(image: Tensor, bins: int) -> Tensor:
+def whole_bins(image: Tensor, bins: int) -> Tensor:
+    """The bin of each voxel, uint8, from the image's least to its largest value."""
     low, high = image.min(), image.max()
     rate = bins / (high - low) if high > low else torch.zeros_like(low)
     return ((image - low) * rate).clamp(0, bins - 1).to(torch.uint8)
@@ -114,7 +115,7 @@ def _entropies(p: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     return logs, float(-(p * logs).sum())
 
 
-def _information(table: NDArray[np.float64], normalised: bool) -> tuple[float, NDArray[np.float64]]:
+def information_of(table: NDArray[np.float64], normalised: bool) -> tuple[float, NDArray[np.float64]]:
     """-MI, or 2 - NMI, of a joint histogram and its derivative by each entry.
 
     Left out of the derivative is what is constant along a row, as a voxel's four shares always sum to its weight.
