@@ -18,9 +18,18 @@ _FLAT = 100.0  # times eps^2 of the mean square: a variance below is rounding
 
 
 def gradient_correlation(
-    warped: Real, fixed: Real, *, weight: Real | None = None, derivative: bool = True, times: float = 1.0
+    warped: Real,
+    fixed: Real,
+    *,
+    weight: Real | None = None,
+    derivative: bool = True,
+    times: float = 1.0,
+    onto: Real | None = None,
 ) -> tuple[float, Real]:
-    """(GC, `times` its derivative by warped, or an empty array); all (Z, Y, X) of one dtype, Z = 1 in 2-D."""
+    """(GC, `times` its derivative by warped, or an empty array); all (Z, Y, X) of one dtype, Z = 1 in 2-D.
+
+    onto: what the derivative is added to, and returned.
+    """
     real = warped.dtype.type
     w = np.empty((0, 0, 0), warped.dtype) if weight is None else np.ascontiguousarray(weight, warped.dtype)
     sums = np.zeros((warped.shape[0], 3, 6))
@@ -41,7 +50,7 @@ def gradient_correlation(
         line[a] = np.array([p, q, -p * f / n - q * m / n]) * times / len(axes)
     if not derivative:
         return value, np.empty(0, warped.dtype)
-    out = np.empty_like(warped)
+    out = np.zeros_like(warped) if onto is None else onto
     _slopes(warped, fixed, w, line, out)
     return value, out
 
@@ -112,7 +121,6 @@ def _slopes(warped, fixed, weight, line, out):
         ones = np.ones(width, warped.dtype)
         for y in range(height):
             row = out[z, y]
-            row[:] = 0
             for axis in range(2):
                 last, at = (depth, z) if axis == 0 else (height, y)
                 for back in range(2):  # the difference that begins here, then the one that ends here

@@ -130,6 +130,6 @@ class GradientCorrelation(CachedLoss):
     def _compiled(self, b: int, warped: Float, counts: Counts, slope: Slope) -> tuple[float, Float]:
         fixed, weight = volumes(self.fixed)[b], counts.both
         value, gradient = gradient_correlation(
-            warped, fixed, weight=weight, derivative=slope.wanted, times=-slope.times
+            warped, fixed, weight=weight, derivative=slope.wanted, times=-slope.times, onto=slope.onto
         )
         return 1 - value, gradient
