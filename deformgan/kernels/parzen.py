@@ -74,7 +74,7 @@ def place_row(fixed, value, low, rate, bins, at, s):
     """
     for x in range(len(value)):
         u = np.float32(1) + min(max((value[x] - low) * rate, np.float32(0)), np.float32(bins - 3))
-        first = min(np.int32(u), np.int32(bins - 3))
+        first = min(max(np.int32(u), np.int32(1)), np.int32(bins - 3))  # whatever a NaN becomes
         s[x] = u - np.float32(first)
         at[x] = np.uint32(fixed[x]) * np.uint32(bins) + np.uint32(first - 1)
 

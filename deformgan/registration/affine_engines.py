@@ -101,7 +101,7 @@ class AnalyticEngine:
         self.fused: Loss | None = next((name for name in FUSED if name == loss), None)
         self.counted = Counted(scene, normalised=loss == "nmi") if loss in COUNTED else None
         self.loss_of = None if self.fused or self.counted else dense_loss(loss, scene, scale)
-        self._sampled = Sampler(scene)
+        self._sampled = Sampler(scene) if self.loss_of else None
         self._weight, self._seen, self._slopes = (
             None if image is None else image.numpy() for image in (scene.weight, scene.seen, scene.slopes)
         )
@@ -135,7 +135,7 @@ class AnalyticEngine:
                 curvature=curvature,
                 border=scene.border,
             )
-        assert self.loss_of is not None
+        assert self.loss_of is not None and self._sampled is not None
         loss, by_warped = self.loss_of(*self._sampled(pose))
         found = affine_sums(*images, "given", derivative=by_warped.numpy(), slopes=self._slopes, border=scene.border)
         return AffineSums(loss, found.by_matrix, None, found.share)

@@ -3,10 +3,12 @@
 import math
 
 import numba
+import numpy as np
 import pytest
 import torch
 
 from deformgan.errors import InputError
+from deformgan.kernels.parzen import histogram_derivative, joint_histogram
 from deformgan.similarity.information import MutualInformation, mi_loss, nmi_loss
 
 
@@ -98,3 +100,16 @@ def test_same_bits_for_any_number_of_threads():
 def test_a_wrong_number_of_bins_is_refused():
     with pytest.raises(InputError, match="bins: expected 4 to 256; got 3"):
         mi_loss(torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 5, 5), bins=3)
+
+
+def test_values_beyond_the_range_fall_into_its_ends_and_those_that_are_not_finite_into_the_table():
+    rng = np.random.default_rng(5)
+    bins, warped = rng.integers(0, 32, (6, 7, 40)).astype(np.uint8), rng.random((6, 7, 40)).astype(np.float32)
+    wild, tame = warped.copy(), warped.copy()
+    wild[1, 2, ::3], tame[1, 2, ::3] = 1e30, 1
+    wild[2, 3, ::3], tame[2, 3, ::3] = -1e30, 0
+    found = joint_histogram(bins, wild, 0.0, 29.0, 32)
+    np.testing.assert_allclose(found, joint_histogram(bins, tame, 0.0, 29.0, 32), atol=1e-4)
+    wild[3, :, ::3], wild[4, :, ::3], wild[5, :, ::3] = np.nan, np.inf, -np.inf
+    assert joint_histogram(bins, wild, 0.0, 29.0, 32).shape == (32, 32)
+    assert histogram_derivative(bins, wild, 0.0, 29.0, found).shape == warped.shape
