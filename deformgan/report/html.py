@@ -60,7 +60,7 @@ def report_page(
     if bridge is not None:
         images["bridge, the CT made of the MR"] = bridge
     shown = Shown(images, displacement, jacobian, labels or {})
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as beside:  # not the drawing: matplotlib opens its fonts anew for each thread
         packed = beside.submit(viewer, shown, geometry)
         view = scene(fixed, moving_start, warped, geometry)
         rows = image_rows(view)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -71,21 +70,14 @@ def viewer(shown: Shown, geometry: Geometry) -> Markup:
 
 def _blocks(shown: Shown, grid: ViewGrid) -> tuple[dict[str, Block], dict[str, Bar]]:
     """Every array by the id it gets in the page, and the bars of those that have colours."""
+    blocks = {f"image-{k}": image_block(grid.shrunk(v), v) for k, v in enumerate(shown.images.values())}
+    blocks |= {f"labels-{k}": labels_block(grid, v) for k, v in enumerate(shown.labels.values())}
     bars = {}
-    with ThreadPoolExecutor(2) as beside:  # smoothing and packing let other threads run
-        waiting = {
-            f"image-{k}": beside.submit(lambda image: image_block(grid.shrunk(image), image), image)
-            for k, image in enumerate(shown.images.values())
-        }
-        waiting |= {f"labels-{k}": beside.submit(labels_block, grid, v) for k, v in enumerate(shown.labels.values())}
-        if shown.displacement is not None:
-            waiting["field"] = beside.submit(field_block, grid, shown.displacement)
-        coloured = None if shown.jacobian is None else beside.submit(jacobian_block, grid, shown.jacobian)
-        blocks = {key: job.result() for key, job in waiting.items()}
-    if "field" in blocks:
+    if shown.displacement is not None:
+        blocks["field"] = field_block(grid, shown.displacement)
         bars["field"] = displacement_bar(blocks["field"].about["longest"])
-    if coloured is not None:
-        blocks["jacobian"], bars["jacobian"] = coloured.result()
+    if shown.jacobian is not None:
+        blocks["jacobian"], bars["jacobian"] = jacobian_block(grid, shown.jacobian)
     return blocks, bars
 
 

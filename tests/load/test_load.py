@@ -46,13 +46,14 @@ def bits(folder):
 @pytest.mark.long
 def test_memory_files_and_threads_stay_over_many_runs():
     """The short version of tools/load.py, which plots 200; in a process of its own, where nothing else opens a file."""
-    work = "import json, load; print(json.dumps(load.loaded(runs=10, threads=1)))"
+    work = "import json, load; print(json.dumps(load.loaded(runs=28, threads=1)))"
     done = subprocess.run([sys.executable, "-c", work], cwd=ROOT / "tools", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout.splitlines()[-1])
     assert {row["files"] for row in rows[3:]} == {rows[3]["files"]}
     assert rows[-1]["threads"] <= rows[3]["threads"]
-    assert rows[-1]["rss_mb"] - rows[3]["rss_mb"] < 40
+    held = [row["rss_mb"] for row in rows]  # until about the fourth save, each thread's memory fills
+    assert min(held[-4:]) - min(held[12:16]) < 20
 
 
 def registering(files, out, threads):
