@@ -46,14 +46,17 @@ def bits(folder):
 @pytest.mark.long
 def test_memory_files_and_threads_stay_over_many_runs():
     """The short version of tools/load.py, which plots 200; in a process of its own, where nothing else opens a file."""
-    work = "import json, load; print(json.dumps(load.loaded(runs=28, threads=1)))"
+    work = "import json, load; print(load.slope([{'rss_mb': 3.0 * k} for k in range(9)]))"
+    work += "; print(json.dumps(load.loaded(runs=28, threads=1)))"
     done = subprocess.run([sys.executable, "-c", work], cwd=ROOT / "tools", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout.splitlines()[-1])
+    slope, rows = (json.loads(line) for line in done.stdout.splitlines()[-2:])
+    assert slope == pytest.approx(3)
     assert {row["files"] for row in rows[3:]} == {rows[3]["files"]}
     assert rows[-1]["threads"] <= rows[3]["threads"]
     held = [row["rss_mb"] for row in rows]  # until about the fourth save, each thread's memory fills
     assert min(held[-4:]) - min(held[12:16]) < 20
+    assert held[-1] - held[3] < 100
 
 
 def registering(files, out, threads):

@@ -186,24 +186,24 @@ def measure(tool: str, name: str, data: Path, starts: int, degrees_wanted: list[
     centre = np.array(moving.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in moving.GetSize()]))
     file = out / f"{name}.{tool}.csv"
     reference = np.eye(4) if pair.exact else usual(tool, fixed, moving, points, centre, file.with_suffix(".txt"))
-    run(tool, fixed, moving)  # what the first run alone does, such as compiling, is not counted
     done = {(r["degrees"], r["seed"]) for r in rows(file)}
+    wanted = [(seed, d, mm) for seed in range(starts) for d, mm in LEVELS if d in degrees_wanted]
+    if not (left := [w for w in wanted if (w[1], w[0]) not in done]):
+        return
+    run(tool, fixed, moving)  # what the first run alone does, such as compiling, is not counted
     if not done:
         file.write_text(",".join(COLUMNS) + "\n")
-    for seed in range(starts):
-        for degrees, mm in LEVELS:
-            if degrees not in degrees_wanted or (degrees, seed) in done:
-                continue
-            planted = motion(centre, degrees, mm, 1000 * degrees + seed)
-            try:
-                found, seconds = run(tool, fixed, moved(moving, planted))
-                apart = np.c_[points, np.ones(len(points))] @ (found - planted @ reference)[:3].T
-                error = float(np.linalg.norm(apart, axis=1).mean())
-            except Exception as failure:  # a tool that stops has failed, whatever its reason
-                error, seconds = 1e4, float("nan")
-                print(failure, file=sys.stderr)
-            with file.open("a") as lines:
-                lines.write(f"{degrees},{seed},{error:.3f},{int(error < voxel)},{seconds:.2f}\n")
+    for seed, degrees, mm in left:
+        planted = motion(centre, degrees, mm, 1000 * degrees + seed)
+        try:
+            found, seconds = run(tool, fixed, moved(moving, planted))
+            apart = np.c_[points, np.ones(len(points))] @ (found - planted @ reference)[:3].T
+            error = float(np.linalg.norm(apart, axis=1).mean())
+        except Exception as failure:  # a tool that stops has failed, whatever its reason
+            error, seconds = 1e4, float("nan")
+            print(failure, file=sys.stderr)
+        with file.open("a") as lines:
+            lines.write(f"{degrees},{seed},{error:.3f},{int(error < voxel)},{seconds:.2f}\n")
 
 
 def usual(
@@ -272,7 +272,7 @@ def plot(out: Path, picture: str) -> None:
     from matplotlib import pyplot
 
     known = rates(out)
-    pairs, tools = ([n for n in names if n in np.ravel(list(known))] for names in (PAIRS, TOOLS))
+    pairs, tools = ([n for n in names if any(n in key for key in known)] for names in (PAIRS, TOOLS))
     figure, axes = pyplot.subplots(1, len(pairs), figsize=(4 * len(pairs), 3.6), layout="constrained", sharey=True)
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito: told apart by everyone
     for ax, pair in zip(np.atleast_1d(axes), pairs, strict=True):
