@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from deformgan.kernels.affine_sums import ROW_TASKS, Double, Real, counted_row
+from deformgan.kernels.affine_sums import Double, Real, as_real, counted_row, row_bounds
 from deformgan.kernels.parzen import count_row, place_row
 from deformgan.kernels.warp import _sample_row
 
@@ -28,11 +28,9 @@ def affine_histogram(
     fixed: whole bins, 0 to bins - 1; moving: in bins too, 1 to bins - 2. The rest as in `affine_sums`.
     """
     real = np.promote_types(fixed.dtype, np.float32)
-    none = np.empty((0, 0, 0), real)
-    images = [none if a is None else np.ascontiguousarray(a, real) for a in (fixed, moving, weight, seen)]
-    rows = fixed.shape[0] * fixed.shape[1]
-    bounds = np.arange(min(ROW_TASKS, rows) + 1) * rows // min(ROW_TASKS, rows)
-    found: Double = _histogram(*images, np.ascontiguousarray(matrix, np.float64)[:3], bins, border, bounds)
+    images = as_real(real, fixed, moving, weight, seen)
+    matrix = np.ascontiguousarray(matrix, np.float64)[:3]
+    found: Double = _histogram(*images, matrix, bins, border, row_bounds(fixed))
     return found
 
 

@@ -9,7 +9,7 @@ only, so any number of threads gives the same bits. float32 and float64 images a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numba import njit, prange
@@ -23,7 +23,7 @@ Double = NDArray[np.float64]
 Loss = Literal["l2", "cauchy", "ncc", "table", "given"]
 
 _CODES: dict[Loss, int] = {"l2": 0, "cauchy": 1, "given": 2, "ncc": 3, "table": 4}
-ROW_TASKS = 48  # shares of the rows
+_TASKS = 48  # shares of the rows
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 
@@ -67,19 +67,17 @@ def affine_sums(
     slopes: (3, Z, Y, X), z y x, slopes of the moving image per voxel to be used in place of the interpolant's own.
     """
     real = np.promote_types(fixed.dtype, np.float32)
-    none = np.empty((0, 0, 0), real)
-    images = [none if a is None else np.ascontiguousarray(a, real) for a in (fixed, moving, weight, seen, derivative)]
+    images = as_real(real, fixed, moving, weight, seen, derivative)
     places = np.zeros((0, 3), real) if table is None else slopes_of(table, real)
     bins = 0 if table is None else len(table)
     rises = np.empty((3, 0, 0, 0), real) if slopes is None else np.ascontiguousarray(slopes, real)
-    rows = fixed.shape[0] * fixed.shape[1]
-    tasks = min(ROW_TASKS, rows)
-    bounds = np.arange(tasks + 1) * rows // tasks
+    bounds = row_bounds(fixed)
+    tasks = len(bounds) - 1
     scalars, firsts, seconds = np.zeros((tasks, 8)), np.zeros((tasks, 3, 3, 4)), np.zeros((tasks, 6, 10))
     _sums(*images, places, bins, rises, np.ascontiguousarray(matrix, np.float64)[:3], _CODES[loss], real.type(scale),
           curvature, border, bounds, scalars, firsts, seconds)  # fmt: skip
     total, first = scalars.sum(0), firsts.sum(0)
-    whole = float(rows * fixed.shape[2] if weight is None else np.sum(images[2], dtype=np.float64))
+    whole = float(fixed.size if weight is None else np.sum(images[2], dtype=np.float64))
     share = float(total[0] / whole) if whole > 0 else 0.0
     if loss in ("given", "table"):
         return AffineSums(0.0, first[0], None, share)
@@ -89,6 +87,19 @@ def affine_sums(
         return AffineSums(*_correlation(total, first), None, share)
     full = _spread(seconds.sum(0) / total[0]) if curvature else None
     return AffineSums(float(total[1] / total[0]), first[0] / total[0], full, share)
+
+
+def as_real(dtype: np.dtype[Any], *images: Real | None) -> list[Real]:
+    """Arrays as the kernels on rows take them; an empty one for none."""
+    none = np.empty((0, 0, 0), dtype)
+    return [none if image is None else np.ascontiguousarray(image, dtype) for image in images]
+
+
+def row_bounds(fixed: Real) -> NDArray[np.int64]:
+    """Where each task's share of the rows of (Z, Y, X) begins, and the last one's end."""
+    rows = fixed.shape[0] * fixed.shape[1]
+    tasks = min(_TASKS, rows)
+    return np.arange(tasks + 1) * rows // tasks
 
 
 def _correlation(total: Double, first: Double) -> tuple[float, Double]:
