@@ -20,6 +20,7 @@ DISTINCT_MM = 12.0  # two candidates nearer than this at the tissue's radius are
 SAME_MM = 3.0  # likewise, of two that have been climbed
 TRIED = 16  # distinct candidates climbed
 BLURS_MM = (32.0, 24.0, 16.0, COARSE_MM)  # voxels at which the climbs from the header's position begin
+DRAWS = 2  # of the samples at each of them
 
 
 def find_starts(poses: Poses, fixed: Appearance, moving: Appearance, ranges: Ranges) -> list[Array]:
@@ -38,17 +39,28 @@ def find_starts(poses: Poses, fixed: Appearance, moving: Appearance, ranges: Ran
 def starts_near_header(poses: Poses, fixed: Appearance, moving: Appearance, seed: int, ranges: Ranges) -> list[Array]:
     """The same without a search: where climbs from the header's own position end.
 
-    They begin at several blurs, some by shifts alone. Which one ends in the right basin differs from pair to pair, and
-    the affine stage tells them apart.
+    They begin at several blurs, some by shifts alone, each with two draws of the samples. Which one ends in the right
+    basin differs from pair to pair, and the affine stage tells them apart.
     """
     coarse = poses.coarse
-    ladder = [PoseMeasure.between(fixed.at(mm), moving.at(mm), COARSE_SAMPLES, seed) for mm in BLURS_MM[:-1]] + [coarse]
-    ways: list[tuple[int, bool]] = [(k, shifted) for k in reversed(range(len(ladder))) for shifted in (False, True)]
 
-    def ended(way: tuple[int, bool]) -> Array:
-        first, shifted = way
-        matrix = climb(ladder[first], np.eye(4), "translation", 30, ranges)[0] if shifted else np.eye(4)
-        for measure in ladder[first:]:
+    def ladder_of(draw: int) -> list[PoseMeasure]:
+        return [
+            PoseMeasure.between(fixed.at(mm), moving.at(mm), COARSE_SAMPLES, seed + draw, coarse.engine)
+            for mm in BLURS_MM
+        ]
+
+    ways = [
+        (ladder[k:], shifted)
+        for ladder in map(ladder_of, range(DRAWS))
+        for k in reversed(range(len(ladder)))
+        for shifted in (False, True)
+    ]
+
+    def ended(way: tuple[list[PoseMeasure], bool]) -> Array:
+        ladder, shifted = way
+        matrix = climb(ladder[0], np.eye(4), "translation", 30, ranges)[0] if shifted else np.eye(4)
+        for measure in ladder:
             matrix, _ = climb(measure, matrix, "rigid", 30, ranges)
         return matrix
 
