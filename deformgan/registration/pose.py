@@ -56,12 +56,18 @@ class PoseMeasure:
 
     @classmethod
     def between(
-        cls, fixed: Appearance, moving: Appearance, samples: int, seed: int, engine: str = "analytic"
+        cls,
+        fixed: Appearance,
+        moving: Appearance,
+        samples: int,
+        seed: int,
+        engine: str = "analytic",
+        background: float = BACKGROUND_SHARE,
     ) -> PoseMeasure:
-        """Draw the samples; the same seed draws the same."""
+        """Draw the samples; the same seed draws the same.  background: how likely a voxel of it is, beside tissue."""
         inverted = bool(np.prod(moving.geometry.extent_mm) < np.prod(fixed.geometry.extent_mm))
         sampled, other = (moving, fixed) if inverted else (fixed, moving)
-        points, values = _draw(sampled, samples, np.random.default_rng(seed))
+        points, values = _draw(sampled, samples, background, np.random.default_rng(seed))
         centre, radius = tissue_spread(sampled)
         read = other.image[0, 0].cpu().numpy()
         valid = np.ones(read.shape, np.uint8)
@@ -153,12 +159,12 @@ class Poses(NamedTuple):
         )
 
 
-def _draw(sampled: Appearance, samples: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Jittered positions (N, 3) z, y, x and the image there (N,), nearly all of them in tissue."""
+def _draw(sampled: Appearance, samples: int, background: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Jittered positions (N, 3) z, y, x and the image there (N,)."""
     from scipy.ndimage import map_coordinates
 
     image = sampled.image[0, 0].cpu().numpy()
-    weight = BACKGROUND_SHARE + (1 - BACKGROUND_SHARE) * sampled.foreground[0, 0].cpu().numpy().ravel().astype(float)
+    weight = background + (1 - background) * sampled.foreground[0, 0].cpu().numpy().ravel().astype(float)
     if sampled.valid is not None:
         weight *= sampled.valid[0, 0].cpu().numpy().ravel() > 0
     if weight.sum() == 0:

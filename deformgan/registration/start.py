@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from deformgan.registration.affine import climb, side_by_side
 from deformgan.registration.appearance import Appearance
-from deformgan.registration.pose import COARSE_MM, COARSE_SAMPLES, PoseMeasure, Poses
+from deformgan.registration.pose import BACKGROUND_SHARE, COARSE_MM, COARSE_SAMPLES, PoseMeasure, Poses
 from deformgan.spatial.affine import from_parameters, to_parameters
 from deformgan.spatial.ranges import Ranges
 
@@ -20,7 +20,7 @@ DISTINCT_MM = 12.0  # two candidates nearer than this at the tissue's radius are
 SAME_MM = 3.0  # likewise, of two that have been climbed
 TRIED = 16  # distinct candidates climbed
 BLURS_MM = (32.0, 24.0, 16.0, COARSE_MM)  # voxels at which the climbs from the header's position begin
-DRAWS = 2  # of the samples at each of them
+BACKGROUNDS = (BACKGROUND_SHARE, 1.0)  # shares of the background in the samples of these climbs
 
 
 def find_starts(poses: Poses, fixed: Appearance, moving: Appearance, ranges: Ranges) -> list[Array]:
@@ -39,20 +39,21 @@ def find_starts(poses: Poses, fixed: Appearance, moving: Appearance, ranges: Ran
 def starts_near_header(poses: Poses, fixed: Appearance, moving: Appearance, seed: int, ranges: Ranges) -> list[Array]:
     """The same without a search: where climbs from the header's own position end.
 
-    They begin at several blurs, some by shifts alone, each with two draws of the samples. Which one ends in the right
-    basin differs from pair to pair, and the affine stage tells them apart.
+    They begin at several blurs, some by shifts alone, each with samples mostly of tissue and with samples of all there
+    is: the outline tells from far off, unless the background is missing data. Which one ends in the right basin differs
+    from pair to pair, and the affine stage tells them apart.
     """
     coarse = poses.coarse
 
-    def ladder_of(draw: int) -> list[PoseMeasure]:
+    def ladder_with(background: float) -> list[PoseMeasure]:
         return [
-            PoseMeasure.between(fixed.at(mm), moving.at(mm), COARSE_SAMPLES, seed + draw, coarse.engine)
+            PoseMeasure.between(fixed.at(mm), moving.at(mm), COARSE_SAMPLES, seed, coarse.engine, background)
             for mm in BLURS_MM
         ]
 
     ways = [
         (ladder[k:], shifted)
-        for ladder in map(ladder_of, range(DRAWS))
+        for ladder in map(ladder_with, BACKGROUNDS)
         for k in reversed(range(len(ladder)))
         for shifted in (False, True)
     ]
