@@ -20,9 +20,9 @@ from deformgan.kernels.warp import _locate_row, _sample_row
 
 Real = NDArray[np.floating]
 Double = NDArray[np.float64]
-Loss = Literal["l2", "cauchy", "ncc", "table", "given"]
+Loss = Literal["l2", "cauchy", "ncc", "table"]
 
-_CODES: dict[Loss, int] = {"l2": 0, "cauchy": 1, "given": 2, "ncc": 3, "table": 4}
+_CODES: dict[Loss, int] = {"l2": 0, "cauchy": 1, "table": 2, "ncc": 3}
 _TASKS = 48  # shares of the rows
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
@@ -51,7 +51,6 @@ def affine_sums(
     weight: Real | None = None,
     seen: Real | None = None,
     slopes: Real | None = None,
-    derivative: Real | None = None,
     table: Double | None = None,
     curvature: bool = False,
     border: bool = False,
@@ -59,15 +58,14 @@ def affine_sums(
     """Both (Z, Y, X) of one dtype.  matrix: (3, 4) or (4, 4), fixed index -> moving index, z y x.
 
     loss: mean over the voxels seen of d^2 (l2), of log(1 + (d / scale)^2) (cauchy), d = moving - fixed; 1 - NCC (ncc);
-    or of a loss known already, which is 0 in the result: of "given", derivative (Z, Y, X) is that of the whole loss by
-    the value of each voxel; of "table", table (bins, bins) is that by each entry of `affine_histogram`, where both
-    images are in bins, as here.
+    or ("table") of a loss of the counts of `affine_histogram`, which is 0 in the result: table (bins, bins) is that
+    loss' derivative by each count, and both images are in bins.
     weight: the fixed image's shape; seen: the moving image's, its nearest voxel counts.  Voxels that fall outside the
     moving image count nothing, or, with `border`, read its border.
     slopes: (3, Z, Y, X), z y x, slopes of the moving image per voxel to be used in place of the interpolant's own.
     """
     real = np.promote_types(fixed.dtype, np.float32)
-    images = as_real(real, fixed, moving, weight, seen, derivative)
+    images = as_real(real, fixed, moving, weight, seen)
     places = np.zeros((0, 3), real) if table is None else slopes_of(table, real)
     bins = 0 if table is None else len(table)
     rises = np.empty((3, 0, 0, 0), real) if slopes is None else np.ascontiguousarray(slopes, real)
@@ -79,7 +77,7 @@ def affine_sums(
     total, first = scalars.sum(0), firsts.sum(0)
     whole = float(fixed.size if weight is None else np.sum(images[2], dtype=np.float64))
     share = float(total[0] / whole) if whole > 0 else 0.0
-    if loss in ("given", "table"):
+    if loss == "table":
         return AffineSums(0.0, first[0], None, share)
     if total[0] <= 0:
         return AffineSums(0.0, np.zeros((3, 4)), np.zeros((12, 12)) if curvature else None, 0.0)
@@ -141,8 +139,11 @@ def _cauchy_row(f, m, here, square):
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _derivative_row(code, f, m, here, scale, given, total, d, c):
-    """Add a row's values to `total`; fill d, the derivative of each by m, and c, its curvature (l2 and cauchy)."""
+def _derivative_row(code, f, m, here, scale, total, d, c):
+    """Add a row's values to `total`; fill d, the derivative of each by m, and c, its curvature (l2 and cauchy).
+
+    For a table c holds the derivative of each voxel that counts fully.
+    """
     real = m.dtype.type
     two = real(2)
     count, value = real(0), real(0)
@@ -163,7 +164,7 @@ def _derivative_row(code, f, m, here, scale, given, total, d, c):
     else:
         for x in range(len(m)):
             count += here[x]
-            d[x] = given[x] * here[x]
+            d[x] = c[x] * here[x]
     total[0] += count
     total[1] += value
 
@@ -191,7 +192,7 @@ def _moment_row(f, m, here, total):
 
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
-def _add_row(d, g, z, y, first):
+def add_row(d, g, z, y, first):
     """first (3, 4) += sum over the row of d g (z, y, x, 1)."""
     real = d.dtype.type
     for i in range(3):
@@ -258,7 +259,7 @@ def counted_row(z, y, matrix, slope, still, size, border, weight, known, start, 
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _sums(fixed, moving, weight, seen, given, table, bins, slopes, matrix, code, scale, curved, border, bounds, scalars,
+def _sums(fixed, moving, weight, seen, table, bins, slopes, matrix, code, scale, curved, border, bounds, scalars,
           firsts, seconds):  # fmt: skip
     width, height = fixed.shape[2], fixed.shape[1]
     real = fixed.dtype.type
@@ -286,18 +287,17 @@ def _sums(fixed, moving, weight, seen, given, table, bins, slopes, matrix, code,
             f = fixed[z, y]
             if code == 3:
                 _moment_row(f, value, here, total)
-                _add_row(here, g, z, y, first[0])
+                add_row(here, g, z, y, first[0])
                 for x in range(width):
                     d[x] = here[x] * value[x]
                     c[x] = here[x] * f[x]
-                _add_row(d, g, z, y, first[1])
-                _add_row(c, g, z, y, first[2])
+                add_row(d, g, z, y, first[1])
+                add_row(c, g, z, y, first[2])
                 continue
-            if code == 4:
+            if code == 2:
                 place_row(f, value, real(1), real(1), bins, at, s)
                 slope_row(at, s, table, parts, c)
-            row = given[z, y] if code == 2 else c
-            _derivative_row(code, f, value, here, scale, row, total, d, c)
-            _add_row(d, g, z, y, first[0])
+            _derivative_row(code, f, value, here, scale, total, d, c)
+            add_row(d, g, z, y, first[0])
             if curved:
                 _add_curvature(c, g, z, y, second)

@@ -2,15 +2,15 @@
 
     dC/dq = C'(F, M(T x)) . grad M(T x) . dT/dp . dp/dq                                        (docs/affine.md)
 
-`AnalyticEngine` sums this chain by itself, in one pass over the images for l2, cauchy and ncc, two for mi and nmi;
-`AutogradEngine` leaves it to torch and takes any loss. Both agree to rounding in float64.
+`AnalyticEngine` sums this chain by itself, in one pass over the images for l2, cauchy and ncc, two for mi and nmi, and
+by samples kept for the others; `AutogradEngine` leaves it to torch. Both agree to rounding in float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from deformgan.kernels.affine_histogram import affine_histogram
+from deformgan.kernels.affine_samples import AffineSamples
 from deformgan.kernels.affine_sums import AffineSums, Loss, affine_sums
-from deformgan.kernels.warp import warp_composed
 from deformgan.similarity.information import information_of, whole_bins
 from deformgan.similarity.objective import Objective, Options
 from deformgan.spatial.affine import Model, derivatives, from_parameters, spread_matrix
@@ -52,6 +52,11 @@ class Scene:
     seen: Tensor | None = None
     slopes: Tensor | None = None
     border: bool = False
+
+    def extras(self) -> dict[str, Any]:
+        """weight, seen and slopes as the kernels take them."""
+        extras = {"weight": self.weight, "seen": self.seen, "slopes": self.slopes}
+        return {name: None if image is None else image.numpy() for name, image in extras.items()}
 
 
 @dataclass(frozen=True)
@@ -97,48 +102,33 @@ class AnalyticEngine:
     def __init__(self, scene: Scene, motion: Motion, loss: str | VoxelLoss, scale: float) -> None:
         """loss: l2, cauchy, ncc, mi or nmi (fused), the name of any similarity, or a function of (warped, fixed) that
         returns the loss of each voxel and its derivative by warped.  scale: of cauchy, in units of intensity."""
-        self.scene, self.motion, self.scale = scene, motion, scale
+        self.scene, self.motion = scene, motion
+        self.measure: Callable[[Array], tuple[float, Array]]
         self.fused: Loss | None = next((name for name in FUSED if name == loss), None)
-        self.counted = Counted(scene, normalised=loss == "nmi") if loss in COUNTED else None
-        self.loss_of = None if self.fused or self.counted else dense_loss(loss, scene, scale)
-        self._sampled = Sampler(scene) if self.loss_of else None
-        self._weight, self._seen, self._slopes = (
-            None if image is None else image.numpy() for image in (scene.weight, scene.seen, scene.slopes)
-        )
+        if self.fused:
+            self.measure = Fused(scene, self.fused, scale)
+        elif loss in COUNTED:
+            self.measure = Counted(scene, normalised=loss == "nmi")
+        else:
+            self.measure = Dense(scene, loss, scale)
 
     def __call__(self, q: Array) -> tuple[float, Array]:
         """Loss and its derivative by q."""
-        sums = self.sums(q)
-        return sums.loss, self._by_q(q, sums)
+        loss, by_matrix = self.measure(self._pose(q))
+        return loss, np.einsum("nij,ij->n", self._chain(q), by_matrix)
 
     def curved(self, q: Array) -> tuple[float, Array, Array]:
         """Loss, derivative and Gauss-Newton's approximation of the second derivative by q; l2 and cauchy only."""
         sums = self.sums(q, curvature=True)
         assert sums.curvature is not None
-        rows = self._chain(q).reshape(len(q), 12)
-        return sums.loss, self._by_q(q, sums), rows @ sums.curvature @ rows.T
+        chain = self._chain(q)
+        rows = chain.reshape(len(q), 12)
+        return sums.loss, np.einsum("nij,ij->n", chain, sums.by_matrix), rows @ sums.curvature @ rows.T
 
     def sums(self, q: Array, *, curvature: bool = False) -> AffineSums:
-        """The loss and its derivatives by the index matrix."""
-        scene, pose = self.scene, self._pose(q)
-        if self.counted:
-            return self.counted(pose)
-        images = scene.fixed.numpy(), scene.moving.numpy(), pose
-        if self.fused:
-            return affine_sums(
-                *images,
-                self.fused,
-                scale=self.scale,
-                weight=self._weight,
-                seen=self._seen,
-                slopes=self._slopes,
-                curvature=curvature,
-                border=scene.border,
-            )
-        assert self.loss_of is not None and self._sampled is not None
-        loss, by_warped = self.loss_of(*self._sampled(pose))
-        found = affine_sums(*images, "given", derivative=by_warped.numpy(), slopes=self._slopes, border=scene.border)
-        return AffineSums(loss, found.by_matrix, None, found.share)
+        """All that one pass finds; fused losses only."""
+        assert isinstance(self.measure, Fused)
+        return self.measure.sums(self._pose(q), curvature=curvature)
 
     def _pose(self, q: Array) -> Array:
         pose: Array = self.scene.from_world @ self.motion.matrix(q) @ self.scene.to_world
@@ -148,10 +138,6 @@ class AnalyticEngine:
         """d (index matrix) / dq, (n, 3, 4)."""
         chain: Array = (self.scene.from_world @ self.motion.derivative(q) @ self.scene.to_world)[:, :3]
         return chain
-
-    def _by_q(self, q: Array, sums: AffineSums) -> Array:
-        by_q: Array = np.einsum("nij,ij->n", self._chain(q), sums.by_matrix)
-        return by_q
 
 
 class AutogradEngine:
@@ -171,66 +157,65 @@ class AutogradEngine:
         return float(loss.detach()), by_q.numpy()
 
 
-class Sampler:
-    """The moving image under an index matrix, and what of it counts; no derivative.
+class Fused:
+    """Index matrix -> a loss of `affine_sums` and its derivative by the matrix, in one pass."""
 
-    Both lie in memory that the next call uses again: fresh memory costs as much as filling it.
-    """
+    def __init__(self, scene: Scene, loss: Loss, scale: float) -> None:
+        """As AnalyticEngine."""
+        self._images = scene.fixed.numpy(), scene.moving.numpy()
+        self._loss, self._options = loss, {"scale": scale, "border": scene.border, **scene.extras()}
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        self._compiled = scene.fixed.dtype == torch.float32 and scene.seen is None
-        self._warped = torch.empty_like(scene.fixed)
-        self._weight = torch.ones_like(scene.fixed) if scene.weight is None else scene.weight.clone()
+    def sums(self, pose: Array, *, curvature: bool = False) -> AffineSums:
+        """All that the pass finds."""
+        return affine_sums(*self._images, pose, self._loss, curvature=curvature, **self._options)
 
-    def __call__(self, pose: Array) -> tuple[Tensor, Tensor]:
-        """(warped, weight), each (Z, Y, X), of a 4x4 matrix."""
-        scene = self.scene
-        if not self._compiled:
-            with torch.no_grad():
-                return sampled_by_torch(scene, torch.from_numpy(pose))
-        warp_composed(
-            scene.moving.numpy(),
-            pose,
-            None,
-            self._warped.numpy(),
-            weight=None if scene.border else self._weight.numpy(),
-            fixed_weight=None if scene.weight is None else scene.weight.numpy(),
-            border=True,
-        )
-        return self._warped, self._weight
+    def __call__(self, pose: Array) -> tuple[float, Array]:
+        """As the class says."""
+        sums = self.sums(pose)
+        return sums.loss, sums.by_matrix
 
 
 class Counted:
-    """MI or NMI under an index matrix: one pass counts the joint histogram, another adds up its derivative.
+    """The same of MI or NMI: one pass counts the joint histogram, another adds up its derivative.
 
     The moving image's bins span its whole range, whatever part of it is sampled.
     """
 
     def __init__(self, scene: Scene, *, normalised: bool) -> None:
-        self.scene, self.normalised, self.bins = scene, normalised, Options().bins
+        self.normalised, self.bins, self.border = normalised, Options().bins, scene.border
         low, high = moving_range(scene)
         rate = (self.bins - 3) / (high - low) if high > low else 0.0
-        self._fixed = whole_bins(scene.fixed, self.bins).to(scene.fixed).numpy()
-        self._moving = (1 + (scene.moving - low) * rate).numpy()
-        self._slopes = None if scene.slopes is None else (scene.slopes * rate).numpy()
-        self._weight, self._seen = (None if image is None else image.numpy() for image in (scene.weight, scene.seen))
+        fixed, moving = whole_bins(scene.fixed, self.bins).to(scene.fixed), 1 + (scene.moving - low) * rate
+        self._images, self._masks = (fixed.numpy(), moving.numpy()), scene.extras()
+        slopes = self._masks.pop("slopes")
+        self._slopes = None if slopes is None else slopes * rate
 
-    def __call__(self, pose: Array) -> AffineSums:
-        """The loss and its derivatives by the index matrix."""
-        images, border = (self._fixed, self._moving, pose), self.scene.border
-        table = affine_histogram(*images, self.bins, weight=self._weight, seen=self._seen, border=border)
+    def __call__(self, pose: Array) -> tuple[float, Array]:
+        """As Fused."""
+        table = affine_histogram(*self._images, pose, self.bins, border=self.border, **self._masks)
         loss, by_table = information_of(table, self.normalised)
         found = affine_sums(
-            *images,
-            "table",
-            table=by_table,
-            weight=self._weight,
-            seen=self._seen,
-            slopes=self._slopes,
-            border=border,
+            *self._images, pose, "table", table=by_table, slopes=self._slopes, border=self.border, **self._masks
         )
-        return AffineSums(loss, found.by_matrix, None, found.share)
+        return loss, found.by_matrix
+
+
+class Dense:
+    """The same of a similarity that looks at neighbours, or of the caller's loss: sample, differentiate, add up."""
+
+    def __init__(self, scene: Scene, loss: str | VoxelLoss, scale: float) -> None:
+        """As AnalyticEngine."""
+        self._loss_of = dense_loss(loss, scene, scale)
+        self._samples = AffineSamples(
+            scene.moving.numpy(), tuple(scene.fixed.shape), border=scene.border, **scene.extras()
+        )
+
+    def __call__(self, pose: Array) -> tuple[float, Array]:
+        """As Fused."""
+        samples = self._samples
+        samples.sample(pose)
+        loss, by_warped = self._loss_of(torch.from_numpy(samples.warped), torch.from_numpy(samples.weight))
+        return loss, samples.by_matrix(by_warped.numpy())
 
 
 def moving_range(scene: Scene) -> tuple[float, float]:

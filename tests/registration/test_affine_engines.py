@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from deformgan.kernels.affine_sums import affine_sums
+from deformgan.kernels.threads import set_threads, threads_in_use
 from deformgan.registration.affine_engines import AnalyticEngine, AutogradEngine, Motion, Scene
 from deformgan.spatial.affine import PARAMETERS
 from deformgan.spatial.grid import REVERSE
@@ -145,6 +146,32 @@ def test_given_slopes_replace_the_interpolants_own():
     size = [min(a, b) for a, b in zip(pair.fixed.shape, pair.moving.shape, strict=True)]
     d = 2 * (pair.moving[: size[0], : size[1], : size[2]] - pair.fixed[: size[0], : size[1], : size[2]]).numpy()
     np.testing.assert_allclose(found.by_matrix[:, 3], [0.3 * d.mean(), -0.2 * d.mean(), 0.1 * d.mean()], rtol=1e-9)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("border", [False, True])
+def test_samples_that_are_kept_give_what_one_pass_gives(given, border):
+    """l2 as a function of the caller's, which takes the way of the losses that look at neighbours."""
+    bare, rng = scene(), np.random.default_rng(5)
+    images = {"weight": bare.fixed, "seen": bare.moving}
+    extra = {name: torch.from_numpy((rng.random(i.shape) > 0.3).astype(float)) for name, i in images.items()}
+    slopes = torch.from_numpy(rng.standard_normal((3, *bare.moving.shape))) if given else None
+    pair = scene(slopes=slopes, border=border, **extra)
+    losses = "l2", lambda warped, fixed: ((warped - fixed) ** 2, 2 * (warped - fixed))
+    engines = [AnalyticEngine(pair, motion("affine", Ranges()), loss, 0.1) for loss in losses]
+    agree(*engines, numbers("affine"), 1e-9)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, huber])
+def test_any_number_of_threads_gives_the_same_bits(loss):
+    engine = AnalyticEngine(scene(torch.float32), motion("affine", Ranges()), loss, 0.1)
+    before, found = threads_in_use(), []
+    for threads in (1, 2):
+        set_threads(threads)
+        found.append(engine(numbers("affine")))
+    set_threads(before)
+    assert found[0][0] == found[1][0]
+    np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 def test_a_constant_image_has_no_slope_and_nothing_seen_no_loss():
