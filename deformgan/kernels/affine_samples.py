@@ -1,8 +1,8 @@
-"""The moving image under an affine map, with its slopes there, kept for losses that look at neighbours.
+"""The moving image under an affine map, with its slopes there, kept for losses that no single pass can tell.
 
-Such a loss needs the whole warped image before it can tell its derivative d by any voxel. The slopes g of the samples
-are kept beside them, so that the derivative by the matrix, the sum of d g (p, 1)^T over the voxels p, needs no second
-sampling. Rows are shared out as in `affine_sums`.
+Such a loss (of neighbours, of a histogram) needs the whole warped image before its derivative d by any voxel is known.
+The slopes g of the samples are kept beside them, so that the derivative by the matrix, the sum of d g (p, 1)^T over the
+voxels p, needs no second sampling. Rows are shared out as in `affine_sums`.
 """
 
 from __future__ import annotations

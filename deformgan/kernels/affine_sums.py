@@ -15,14 +15,13 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from deformgan.kernels.parzen import place_row, slope_row, slopes_of
 from deformgan.kernels.warp import _locate_row, _sample_row
 
 Real = NDArray[np.floating]
 Double = NDArray[np.float64]
-Loss = Literal["l2", "cauchy", "ncc", "table"]
+Loss = Literal["l2", "cauchy", "ncc"]
 
-_CODES: dict[Loss, int] = {"l2": 0, "cauchy": 1, "table": 2, "ncc": 3}
+_CODES: dict[Loss, int] = {"l2": 0, "cauchy": 1, "ncc": 2}
 _TASKS = 48  # shares of the rows
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
@@ -51,34 +50,27 @@ def affine_sums(
     weight: Real | None = None,
     seen: Real | None = None,
     slopes: Real | None = None,
-    table: Double | None = None,
     curvature: bool = False,
     border: bool = False,
 ) -> AffineSums:
     """Both (Z, Y, X) of one dtype.  matrix: (3, 4) or (4, 4), fixed index -> moving index, z y x.
 
-    loss: mean over the voxels seen of d^2 (l2), of log(1 + (d / scale)^2) (cauchy), d = moving - fixed; 1 - NCC (ncc);
-    or ("table") of a loss of the counts of `affine_histogram`, which is 0 in the result: table (bins, bins) is that
-    loss' derivative by each count, and both images are in bins.
+    loss: mean over the voxels seen of d^2 (l2), of log(1 + (d / scale)^2) (cauchy), d = moving - fixed; 1 - NCC (ncc).
     weight: the fixed image's shape; seen: the moving image's, its nearest voxel counts.  Voxels that fall outside the
     moving image count nothing, or, with `border`, read its border.
     slopes: (3, Z, Y, X), z y x, slopes of the moving image per voxel to be used in place of the interpolant's own.
     """
     real = np.promote_types(fixed.dtype, np.float32)
     images = as_real(real, fixed, moving, weight, seen)
-    places = np.zeros((0, 3), real) if table is None else slopes_of(table, real)
-    bins = 0 if table is None else len(table)
     rises = np.empty((3, 0, 0, 0), real) if slopes is None else np.ascontiguousarray(slopes, real)
     bounds = row_bounds(fixed)
     tasks = len(bounds) - 1
     scalars, firsts, seconds = np.zeros((tasks, 8)), np.zeros((tasks, 3, 3, 4)), np.zeros((tasks, 6, 10))
-    _sums(*images, places, bins, rises, np.ascontiguousarray(matrix, np.float64)[:3], _CODES[loss], real.type(scale),
+    _sums(*images, rises, np.ascontiguousarray(matrix, np.float64)[:3], _CODES[loss], real.type(scale),
           curvature, border, bounds, scalars, firsts, seconds)  # fmt: skip
     total, first = scalars.sum(0), firsts.sum(0)
     whole = float(fixed.size if weight is None else np.sum(images[2], dtype=np.float64))
     share = float(total[0] / whole) if whole > 0 else 0.0
-    if loss == "table":
-        return AffineSums(0.0, first[0], None, share)
     if total[0] <= 0:
         return AffineSums(0.0, np.zeros((3, 4)), np.zeros((12, 12)) if curvature else None, 0.0)
     if loss == "ncc":
@@ -140,10 +132,7 @@ def _cauchy_row(f, m, here, square):
 
 @njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
 def _derivative_row(code, f, m, here, scale, total, d, c):
-    """Add a row's values to `total`; fill d, the derivative of each by m, and c, its curvature (l2 and cauchy).
-
-    For a table c holds the derivative of each voxel that counts fully.
-    """
+    """Add a row's values to `total`; fill d, the derivative of each by m, and c, its curvature (l2 and cauchy)."""
     real = m.dtype.type
     two = real(2)
     count, value = real(0), real(0)
@@ -153,7 +142,7 @@ def _derivative_row(code, f, m, here, scale, total, d, c):
             count += w
             value += w * r * r
             d[x], c[x] = two * w * r, two * w
-    elif code == 1:
+    else:
         square = scale * scale
         for x in range(len(m)):
             r, w = m[x] - f[x], here[x]
@@ -161,10 +150,6 @@ def _derivative_row(code, f, m, here, scale, total, d, c):
             c[x] = two * w / (square + r * r)
             d[x] = c[x] * r
         value = _cauchy_row(f, m, here, square)
-    else:
-        for x in range(len(m)):
-            count += here[x]
-            d[x] = c[x] * here[x]
     total[0] += count
     total[1] += value
 
@@ -259,7 +244,7 @@ def counted_row(z, y, matrix, slope, still, size, border, weight, known, start, 
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _sums(fixed, moving, weight, seen, table, bins, slopes, matrix, code, scale, curved, border, bounds, scalars,
+def _sums(fixed, moving, weight, seen, slopes, matrix, code, scale, curved, border, bounds, scalars,
           firsts, seconds):  # fmt: skip
     width, height = fixed.shape[2], fixed.shape[1]
     real = fixed.dtype.type
@@ -271,7 +256,6 @@ def _sums(fixed, moving, weight, seen, table, bins, slopes, matrix, code, scale,
         corner, within = np.empty((3, width), fixed.dtype), np.empty(width, np.bool_)
         start, value, here = np.empty(3, fixed.dtype), np.empty(width, fixed.dtype), np.empty(width, fixed.dtype)
         g, d, c = np.empty((3, width), fixed.dtype), np.empty(width, fixed.dtype), np.empty(width, fixed.dtype)
-        at, s, parts = np.empty(width, np.uint32), np.empty(width, fixed.dtype), np.empty((3, width), fixed.dtype)
         total, first, second = scalars[t], firsts[t], seconds[t]
         for r in range(bounds[t], bounds[t + 1]):
             z, y = r // height, r % height
@@ -285,7 +269,7 @@ def _sums(fixed, moving, weight, seen, table, bins, slopes, matrix, code, scale,
             else:
                 _sample_row(flat, cell, step, corner, within, border, real(0), same, value, g)
             f = fixed[z, y]
-            if code == 3:
+            if code == 2:
                 _moment_row(f, value, here, total)
                 add_row(here, g, z, y, first[0])
                 for x in range(width):
@@ -294,9 +278,6 @@ def _sums(fixed, moving, weight, seen, table, bins, slopes, matrix, code, scale,
                 add_row(d, g, z, y, first[1])
                 add_row(c, g, z, y, first[2])
                 continue
-            if code == 2:
-                place_row(f, value, real(1), real(1), bins, at, s)
-                slope_row(at, s, table, parts, c)
             _derivative_row(code, f, value, here, scale, total, d, c)
             add_row(d, g, z, y, first[0])
             if curved:

@@ -54,7 +54,7 @@ def histogram_derivative(
     out = np.zeros_like(warped) if onto is None else onto
     real = warped.dtype.type
     rows = _rows(warped, weight, spans)
-    slopes = slopes_of(table, warped.dtype)
+    slopes = _slopes_of(table, warped.dtype)
     _spread(bins_of_fixed, warped, *rows, real(low), real(rate), len(table), slopes, _TASKS, out)
     return out
 
@@ -66,7 +66,7 @@ def _rows(warped: Float, weight: Float | None, spans: Spans | None) -> tuple[Flo
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
-def place_row(fixed, value, low, rate, bins, at, s):
+def _place_row(fixed, value, low, rate, bins, at, s):
     """Of each voxel of a row, the first of its four entries in the flat table, and its way from the second to the next.
 
     The three functions on rows have loops without branches or sums that wait for each other, which run several voxels
@@ -80,7 +80,7 @@ def place_row(fixed, value, low, rate, bins, at, s):
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
-def count_row(at, s, weight, parts, pair):
+def _count_row(at, s, weight, parts, pair):
     """Add a row to two tables in turn: neighbours often share a bin, and a sum must not wait for the one before it.
 
     weight: of each voxel, or empty for 1.  parts: room for (4, at least as many as the row) numbers.
@@ -104,8 +104,8 @@ def count_row(at, s, weight, parts, pair):
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
-def slope_row(at, s, slopes, parts, out):
-    """Derivative by u of what `count_row` adds, times the table that `slopes` (see `slopes_of`) are of.
+def _slope_row(at, s, slopes, parts, out):
+    """Derivative by u of what `_count_row` adds, times the table that `slopes` (see `_slopes_of`) are of.
 
     parts: room for (3, at least as many as the row) numbers.
     """
@@ -116,7 +116,7 @@ def slope_row(at, s, slopes, parts, out):
         out[x] = parts[0, x] + s[x] * (parts[1, x] + s[x] * parts[2, x])
 
 
-def slopes_of(table: NDArray[np.float64], dtype: DTypeLike) -> Float:
+def _slopes_of(table: NDArray[np.float64], dtype: DTypeLike) -> Float:
     """(entries, 3): of a voxel between four entries from one on, the table's slope by u is c0 + c1 s + c2 s^2."""
     a, b, c, d = (np.append(table.ravel()[k:], np.zeros(k)) for k in range(4))
     return np.stack([(c - a) / 2, a - 2 * b + c, (3 * b - a - 3 * c + d) / 2], axis=1).astype(dtype)
@@ -133,9 +133,9 @@ def _count(bins_of_fixed, warped, weight, spans, order, low, rate, bins, tasks):
             z, y = n // height, n % height
             begin, end = span_of(spans, z, y)
             count = end - begin
-            place_row(bins_of_fixed[z, y, begin:end], warped[z, y, begin:end], low, rate, bins, at[:count], s[:count])
+            _place_row(bins_of_fixed[z, y, begin:end], warped[z, y, begin:end], low, rate, bins, at[:count], s[:count])
             share = weight[z, y, begin:end] if weight.shape[0] > 0 else s[:0]
-            count_row(at[:count], s[:count], share, parts, pair)
+            _count_row(at[:count], s[:count], share, parts, pair)
         tables[t] = pair[0] + pair[1]
     return tables.sum(axis=0).reshape(bins, bins)
 
@@ -151,8 +151,8 @@ def _spread(bins_of_fixed, warped, weight, spans, order, low, rate, bins, slopes
             z, y = n // height, n % height
             begin, end = span_of(spans, z, y)
             count, value, add = end - begin, warped[z, y, begin:end], out[z, y, begin:end]
-            place_row(bins_of_fixed[z, y, begin:end], value, low, rate, bins, at[:count], s[:count])
-            slope_row(at[:count], s[:count], slopes, parts, found[:count])
+            _place_row(bins_of_fixed[z, y, begin:end], value, low, rate, bins, at[:count], s[:count])
+            _slope_row(at[:count], s[:count], slopes, parts, found[:count])
             for x in range(count):
                 u = (value[x] - low) * rate
                 inside = (u >= -margin) & (u <= np.float32(bins - 3) + margin)

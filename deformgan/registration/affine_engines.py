@@ -2,8 +2,8 @@
 
     dC/dq = C'(F, M(T x)) . grad M(T x) . dT/dp . dp/dq                                        (docs/affine.md)
 
-`AnalyticEngine` sums this chain by itself, in one pass over the images for l2, cauchy and ncc, two for mi and nmi, and
-by samples kept for the others; `AutogradEngine` leaves it to torch. Both agree to rounding in float64.
+`AnalyticEngine` sums this chain by itself, in one pass over the images for l2, cauchy and ncc, from samples and
+slopes kept for the others; `AutogradEngine` leaves it to torch. Both agree to rounding in float64.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from deformgan.kernels.affine_histogram import affine_histogram
 from deformgan.kernels.affine_samples import AffineSamples
 from deformgan.kernels.affine_sums import AffineSums, Loss, affine_sums
-from deformgan.similarity.information import information_of, whole_bins
 from deformgan.similarity.objective import Objective, Options
 from deformgan.spatial.affine import Model, derivatives, from_parameters, spread_matrix
 from deformgan.spatial.grid import sampling_grid
@@ -30,7 +28,6 @@ from deformgan.spatial.ranges import Mapping
 Array = NDArray[np.float64]
 VoxelLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 FUSED: tuple[Loss, ...] = ("l2", "cauchy", "ncc")
-COUNTED = ("mi", "nmi")  # of a joint histogram
 SQUARED: tuple[Loss, ...] = ("l2", "cauchy")  # sums of squares, reweighted for cauchy: these have a curvature
 
 
@@ -100,17 +97,11 @@ class AnalyticEngine:
     """The chain by its own derivatives: compiled on a CPU."""
 
     def __init__(self, scene: Scene, motion: Motion, loss: str | VoxelLoss, scale: float) -> None:
-        """loss: l2, cauchy, ncc, mi or nmi (fused), the name of any similarity, or a function of (warped, fixed) that
+        """loss: l2, cauchy or ncc (fused), the name of any similarity, or a function of (warped, fixed) that
         returns the loss of each voxel and its derivative by warped.  scale: of cauchy, in units of intensity."""
         self.scene, self.motion = scene, motion
-        self.measure: Callable[[Array], tuple[float, Array]]
         self.fused: Loss | None = next((name for name in FUSED if name == loss), None)
-        if self.fused:
-            self.measure = Fused(scene, self.fused, scale)
-        elif loss in COUNTED:
-            self.measure = Counted(scene, normalised=loss == "nmi")
-        else:
-            self.measure = Dense(scene, loss, scale)
+        self.measure = Fused(scene, self.fused, scale) if self.fused else Dense(scene, loss, scale)
 
     def __call__(self, q: Array) -> tuple[float, Array]:
         """Loss and its derivative by q."""
@@ -175,33 +166,8 @@ class Fused:
         return sums.loss, sums.by_matrix
 
 
-class Counted:
-    """The same of MI or NMI: one pass counts the joint histogram, another adds up its derivative.
-
-    The moving image's bins span its whole range, whatever part of it is sampled.
-    """
-
-    def __init__(self, scene: Scene, *, normalised: bool) -> None:
-        self.normalised, self.bins, self.border = normalised, Options().bins, scene.border
-        low, high = moving_range(scene)
-        rate = (self.bins - 3) / (high - low) if high > low else 0.0
-        fixed, moving = whole_bins(scene.fixed, self.bins).to(scene.fixed), 1 + (scene.moving - low) * rate
-        self._images, self._masks = (fixed.numpy(), moving.numpy()), scene.extras()
-        slopes = self._masks.pop("slopes")
-        self._slopes = None if slopes is None else slopes * rate
-
-    def __call__(self, pose: Array) -> tuple[float, Array]:
-        """As Fused."""
-        table = affine_histogram(*self._images, pose, self.bins, border=self.border, **self._masks)
-        loss, by_table = information_of(table, self.normalised)
-        found = affine_sums(
-            *self._images, pose, "table", table=by_table, slopes=self._slopes, border=self.border, **self._masks
-        )
-        return loss, found.by_matrix
-
-
 class Dense:
-    """The same of a similarity that looks at neighbours, or of the caller's loss: sample, differentiate, add up."""
+    """The same of any other similarity, or of the caller's loss: sample, differentiate, add up."""
 
     def __init__(self, scene: Scene, loss: str | VoxelLoss, scale: float) -> None:
         """As AnalyticEngine."""
@@ -218,13 +184,8 @@ class Dense:
         return loss, samples.by_matrix(by_warped.numpy())
 
 
-def moving_range(scene: Scene) -> tuple[float, float]:
-    """Least and largest value of the moving image: the range of the bins of mi and nmi."""
-    return float(scene.moving.min()), float(scene.moving.max())
-
-
 def sampled_by_torch(scene: Scene, pose: Tensor) -> tuple[Tensor, Tensor]:
-    """`sampled`, differentiable by the pose, in any dtype."""
+    """(warped, weight), each (Z, Y, X), as in AffineSamples, by torch alone: differentiable by the pose (4, 4)."""
     shape, image = scene.fixed.shape, scene.moving[None, None]
     axes = [torch.arange(n, dtype=image.dtype, device=image.device) for n in shape]
     index = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
@@ -272,7 +233,9 @@ def torch_loss(loss: str | VoxelLoss, scene: Scene, scale: float) -> Callable[[T
 
 
 def _objective(loss: str, scene: Scene, scale: float) -> Objective:
-    options = Options(scale=scale, squared=loss != "ncc", warped_range=moving_range(scene))
+    options = Options(
+        scale=scale, squared=loss != "ncc", warped_range=(float(scene.moving.min()), float(scene.moving.max()))
+    )
     return Objective({loss: 1.0}, _batched(scene.fixed), options=options)
 
 

@@ -121,7 +121,7 @@ def register_affine(
     """Fit `model` from `start` (4x4, LPS mm; none = the headers' position) so that `loss` is least.
 
     fixed, moving, masks: as `as_volume` takes them, or 2-D arrays of unit spacing (y, x) with one of the 2-D models.
-    loss: "l2", "cauchy", "ncc", "mi", "nmi" (fused in the analytic engine), gc, lcc, lg, mind, l1,
+    loss: "l2", "cauchy", "ncc" (one fused pass in the analytic engine), "mi", "nmi", "gc", "lcc", "lg", "mind", "l1",
     or a function of (warped, fixed) tensors -> (loss, its derivative by warped) of each voxel.
     centre: LPS mm, about which the parameters turn and scale; none = of the fixed image's tissue.
     Raises InputError for what cannot be used, RegistrationError where the images do not meet or the loss is not finite.
