@@ -48,11 +48,11 @@ def rigid_then_affine(
     ranked = sorted(range(len(final)), key=lambda n: -final[n][1] * _bonus(begun[n][0]))
     winner = next((n for n in ranked if believable(final[n][0])), ranked[0])
     rigid, score = climb(poses.fine, begun[winner][1], "rigid", 40, ranges)
-    show(Progress("rigid", f"{FINE_MM:g} mm", 1, 1, -score))
+    show(Progress("rigid", FINE_MM, 1, 1, -score))
     if stage == "rigid":
         return rigid
     freer, freer_score = final[winner]
-    show(Progress("affine", f"{FINE_MM:g} mm", 1, 1, -freer_score))
+    show(Progress("affine", FINE_MM, 1, 1, -freer_score))
     return freer if freer_score > score else rigid
 
 

@@ -154,7 +154,7 @@ def deform(
     for mm, iterations in [level for level in levels if level[0] > 0.75 * finest] or [(finest, levels[-1][1])]:
 
         def report(done: int, loss: float, mm: float = mm, iterations: int = iterations) -> None:
-            show(Progress("deformable", f"{mm:g} mm", done, iterations, loss))
+            show(Progress("deformable", mm, done, iterations, loss))
 
         also = [] if beside is None else [beside.pull(affine, mm)]
         u = solve_level(Level.of(fixed, moving, affine, mm), u, weights, iterations, settings, report, also)

@@ -78,7 +78,7 @@ class RegisterOptions:
 
             parted(self.similarity)
 
-    @property
-    def ranges(self) -> Ranges:
-        """Of the affine map's parameters."""
-        return Ranges(self.max_rotation, self.max_shift, self.max_scale)
+    def ranges(self, magnified: float) -> Ranges:
+        """Of the affine map's parameters, between images that are `magnified` times larger than those given."""
+        shift = None if self.max_shift is None else self.max_shift * magnified
+        return Ranges(self.max_rotation, shift, self.max_scale)

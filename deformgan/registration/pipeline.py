@@ -24,6 +24,7 @@ from deformgan.registration.appearance import Appearance
 from deformgan.registration.bridge import Bridge, Make, bridge_of, check_options, parted, role_of_mr
 from deformgan.registration.deformable import Field, deform
 from deformgan.registration.field_of_view import without_missing
+from deformgan.registration.magnified import brought_back, magnification, magnified
 from deformgan.registration.models import AUTO, Model, left_to_refine, load_model, models_named, predict
 from deformgan.registration.options import PRESETS, RegisterOptions
 from deformgan.registration.plausible import implausible
@@ -61,7 +62,7 @@ def register(
     0.0
     >>> point_in_mr = result.transform.apply([[0.0, 0.0, -500.0]])       # LPS mm
     """
-    options, clock, curve = options or RegisterOptions(), Clock(), Curve(progress)
+    options, clock = options or RegisterOptions(), Clock()
     preset = PRESETS[options.preset]
     check_options(options, bridged=bridge is not None)
     device = device_of(options.device)
@@ -71,23 +72,26 @@ def register(
         pair = as_volume(fixed), as_volume(moving)
         masks = mask_on(fixed_mask, pair[0], "fixed"), mask_on(moving_mask, pair[1], "moving")
         between = None if bridge is None else bridge_of(as_volume(bridge), *pair, _source(bridge))
+    larger = 1.0 if models else magnification(pair[0].geometry, pair[1].geometry)  # a model knows its lengths
+    seen = [(magnified(v, larger), k and magnified(k, larger)) for v, k in zip(pair, masks, strict=True)]
+    curve, ranges = Curve(progress, larger), options.ranges(larger)
     with clock.stage("prepare"):
-        f, m = (Appearance.of(v, k, torch.device("cpu")) for v, k in zip(pair, masks, strict=True))
+        f, m = (Appearance.of(v, k, torch.device("cpu")) for v, k in seen)
         poses = Poses.between(f, m, preset.samples, options.seed, options.engine)
         small = f.at(FINE_MM), m.at(FINE_MM)
     stages = {"start": Transform.identity()}
     with clock.stage("start"), threadpool_limits(1, user_api="blas"):  # BLAS threads spin on the kernels' cores
-        curve(Progress("start", f"{COARSE_MM:g} mm", 0, 1, float("nan")))
+        curve(Progress("start", COARSE_MM, 0, 1, float("nan")))
         if options.search:
-            starts = find_starts(poses, f, m, options.ranges)
+            starts = find_starts(poses, f, m, ranges)
         else:
-            starts = starts_near_header(poses, f, m, options.seed, options.ranges)
+            starts = starts_near_header(poses, f, m, options.seed, ranges)
     with clock.stage("affine"), threadpool_limits(1, user_api="blas"):
         matrix = rigid_then_affine(
             poses,
             starts,
             options.stage,
-            options.ranges,
+            ranges,
             curve,
             believable=lambda m: not implausible(*small, Transform((Affine(m),))),
         )
@@ -97,7 +101,7 @@ def register(
     if options.stage == "deformable":
         with clock.stage("deformable"):
             if device.type != "cpu":
-                f, m = (Appearance.of(v, k, device) for v, k in zip(pair, masks, strict=True))
+                f, m = (Appearance.of(v, k, device) for v, k in seen)
             f, m = without_missing(f, m, matrix)
             recipe = Recipe.for_pair(f, m, matrix, options.similarity, bridged=between is not None)
             found, doubts = _deformable(f, m, matrix, recipe, between, models, poses.fine, options, curve)
@@ -106,8 +110,9 @@ def register(
     with clock.stage("judge"):
         verdict = trusted(poses.fine, stages)
         faults = implausible(*small, stages[verdict.kept])
+        transform = brought_back(stages[verdict.kept], larger)
+        verdict = verdict._replace(inverse=brought_back(verdict.inverse, larger))
     with clock.stage("resample"):
-        transform = stages[verdict.kept]
         warped = resample(pair[1], transform, pair[0].geometry, outside=float(pair[1].tensor.min()))
     sources = _source(fixed), _source(moving)
     return Registration(

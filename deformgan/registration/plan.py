@@ -13,9 +13,11 @@ from deformgan.io.geometry import Geometry
 from deformgan.io.volume import Volume
 from deformgan.registration.appearance import Appearance, factors_at
 from deformgan.registration.bridge import check_options, parted, role_of_mr
+from deformgan.registration.magnified import magnification
 from deformgan.registration.models import Model, left_to_refine, load_model, models_named
 from deformgan.registration.options import PRESETS, RegisterOptions
 from deformgan.registration.pipeline import device_of, mask_on
+from deformgan.registration.progress import in_words
 from deformgan.registration.recipe import BRIDGED, SIMILARITY
 from deformgan.spatial.pyramid import shrunk_shape
 
@@ -48,7 +50,8 @@ def plan_files(
     levels = _levels(options, models)
     similarity = options.similarity or (BRIDGED.similarity if bridged else SIMILARITY)
     terms = [*(weights := parted(similarity))[0], *["bridge"] * (weights[1] > 0)]
-    sizes = [(voxels_at(pair[0].geometry, mm), iterations) for mm, iterations in levels]
+    larger = 1.0 if models else magnification(pair[0].geometry, pair[1].geometry)
+    sizes = [(voxels_at(pair[0].geometry, mm / larger), iterations) for mm, iterations in levels]
     steps = [f"train T, G and D on this pair alone, {gan_steps} steps"] * bool(gan_steps)
     steps += [
         f"read the fixed image, {described(pair[0])}",
@@ -60,7 +63,7 @@ def plan_files(
     steps += [f"model {', '.join(model.name for model in models)} predicts"] * bool(models)
     if levels:
         kind = "CT and MR, " if f.ct != m.ct else ""
-        at = ", ".join(f"{mm:g} mm ({iterations})" for mm, iterations in levels)
+        at = ", ".join(f"{in_words(mm / larger)} ({iterations})" for mm, iterations in levels)
         steps.append(f"deformable: {kind}{similarity}; voxels (iterations) {at}")
     steps.append("judge each stage, keep the best; bring the moving image onto the fixed grid, once")
     cost = of_registration(

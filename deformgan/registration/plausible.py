@@ -56,8 +56,8 @@ class Depth(NamedTuple):
             return "the two bodies hardly lie on each other" if self.possible >= 4 * FEWEST else None
         if self.here - self.aside < LEAST_GAIN:
             return (
-                "inside the two bodies the images match hardly better than they do "
-                f"{ASIDE_MM:g} mm aside ({self.here:.2f} against {self.aside:.2f} nats)"
+                "inside the two bodies the images match hardly better than they do shifted aside "
+                f"({self.here:.2f} against {self.aside:.2f} nats)"
             )
         return None
 
@@ -115,17 +115,19 @@ def faults_of_transform(fixed: Appearance, transform: Transform) -> list[str]:
         points = tissue @ grid.matrix[:3, :3].T + grid.matrix[:3, 3]
         bent = float(np.percentile(np.linalg.norm(fields.apply(points) - points, axis=1), 95))
         if bent > MOST_BENDING * radius:
-            found.append(f"the deformation moves tissue by {bent:.0f} mm in a body of {2 * radius:.0f} mm")
+            found.append(f"the deformation moves tissue by {50 * bent / radius:.0f} % of the body's size")
     return found
 
 
-def faults_of_metrics(regularity: Mapping[str, float], inverse_error_mm: Mapping[str, float]) -> list[str]:
-    """Of the figures in result.json."""
+def faults_of_metrics(
+    regularity: Mapping[str, float], inverse_error_mm: Mapping[str, float], most_mm: float = MOST_INVERSE_MM
+) -> list[str]:
+    """Of the figures in result.json; most_mm: that the inverse may miss by."""
     found = []
     if regularity["folding_percent"] > MOST_FOLDING:
         found.append(f"{regularity['folding_percent']:.2g} % of the deformation is folded")
-    if inverse_error_mm["p95"] > MOST_INVERSE_MM:
-        found.append(f"the inverse misses by {inverse_error_mm['p95']:.1f} mm")
+    if inverse_error_mm["p95"] > most_mm:
+        found.append(f"the inverse misses by {inverse_error_mm['p95']:.2g} mm")
     return found
 
 

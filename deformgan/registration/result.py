@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from deformgan.io.transform_files import Affine, DisplacementField
 from deformgan.io.volume import Volume
 from deformgan.registration.bridge import Bridge
+from deformgan.registration.magnified import magnification
 from deformgan.registration.options import RegisterOptions
-from deformgan.registration.plausible import faults_of_metrics
+from deformgan.registration.plausible import MOST_INVERSE_MM, faults_of_metrics
 from deformgan.registration.pose import PoseMeasure
 from deformgan.registration.recipe import Recipe
 from deformgan.spatial.jacobian import jacobian_determinant, regularity_of
@@ -80,7 +81,8 @@ class Registration:
     def suspect_reasons(self) -> tuple[str, ...]:
         """Why the result may be worse than the start; empty where nothing speaks against it."""
         metrics: dict[str, Any] = self.metrics
-        return (*self.faults, *faults_of_metrics(metrics["regularity"], metrics["inverse_error_mm"]))
+        most_mm = MOST_INVERSE_MM / magnification(self.fixed.geometry, self.moving.geometry)
+        return (*self.faults, *faults_of_metrics(metrics["regularity"], metrics["inverse_error_mm"], most_mm))
 
     @property
     def suspect(self) -> bool:
