@@ -25,6 +25,7 @@ from deformgan.registration.affine_engines import (
     VoxelLoss,
 )
 from deformgan.registration.appearance import Appearance
+from deformgan.registration.magnified import magnification
 from deformgan.registration.optimisers import TorchOptimiser, walk
 from deformgan.registration.pose import LEAST_SHARE, tissue_spread
 from deformgan.spatial.affine import PLACES, Model, to_parameters
@@ -39,6 +40,7 @@ ENGINES: dict[str, type[AnalyticEngine] | type[AutogradEngine]] = {
     "analytic": AnalyticEngine,
     "autograd": AutogradEngine,
 }
+TOLERANCE_MM = 0.005
 Slopes = Literal["interpolant", "gaussian"] | Callable[[Tensor], Tensor]
 
 
@@ -49,7 +51,8 @@ class AffineOptions:
     optimiser: "lbfgs", "lm" (Levenberg-Marquardt; l2 and cauchy, analytic engine), "adam", "adamw", "rmsprop", "rprop",
     or a function of a list of parameters that makes a torch optimiser; "auto" takes lm where it can, else lbfgs.
     levels: voxels of each level over those of the finer image, coarse to fine.  iterations: most of a level.
-    tolerance_mm: a level ends where a step moves no corner of the fixed image farther.
+    tolerance_mm: a level ends where a step moves no corner of the fixed image farther; none = TOLERANCE_MM, and less
+    where the images are small (docs/registration.md).
     slopes: of the moving image, once a level: "interpolant" (its own, exact), "gaussian" (the derivative of a Gaussian
     of one voxel), or a function (1, 1, *spatial) -> (d, *spatial), per voxel, z y x (2-D: y x).
     scale: of the cauchy loss.  border: points outside the moving image read its border; else they do not count.
@@ -64,7 +67,7 @@ class AffineOptions:
     optimiser: str | TorchOptimiser = "auto"
     levels: tuple[float, ...] = (4.0, 2.0, 1.0)
     iterations: int = 100
-    tolerance_mm: float = 0.005
+    tolerance_mm: float | None = None
     slopes: Slopes = "interpolant"
     scale: float = 0.1
     border: bool = False
@@ -144,7 +147,9 @@ def register_affine(
         raise InputError(f"a {model} map does not suit images of shape {f.geometry.shape}")
     middle, radius = tissue_spread(f)
     middle = middle if centre is None else np.asarray(centre, np.float64)
-    motion = Motion(model, middle, Mapping.of(model, radius, ranges or Ranges()))
+    larger = magnification(f.geometry, m.geometry)
+    tolerance_mm = TOLERANCE_MM / larger if options.tolerance_mm is None else options.tolerance_mm
+    motion = Motion(model, middle, Mapping.of(model, radius, ranges or Ranges(), larger))
     q = motion.mapping.free(to_parameters(np.eye(4) if start is None else np.asarray(start), middle, model))
     optimiser = options.optimiser
     if optimiser == "auto":
@@ -155,7 +160,7 @@ def register_affine(
         scene = _scene(f, m, factor * finest, options)
         at = ENGINES[engine](scene, motion, loss, options.scale)
         history.begin(factor * finest, q)
-        q = walk(optimiser, at, q, options.iterations, options.tolerance_mm, history)
+        q = walk(optimiser, at, q, options.iterations, tolerance_mm, history)
     _check_overlap(scene, motion, q)
     return AffineFit(motion.matrix(q), motion.mapping.parameters(q), middle, model, at(q)[0], tuple(history.steps))
 

@@ -183,4 +183,4 @@ def tissue_spread(image: Appearance) -> tuple[Array, float]:
         tissue &= image.valid[0, 0].cpu().numpy() > 0
     index = np.stack(np.nonzero(tissue if tissue.any() else np.ones_like(tissue))[::-1], 1)
     points = index @ image.geometry.matrix[:3, :3].T + image.geometry.matrix[:3, 3]
-    return points.mean(0), float(max(1.0, np.sqrt(points.var(0).sum())))
+    return points.mean(0), float(max(*image.geometry.spacing, np.sqrt(points.var(0).sum())))

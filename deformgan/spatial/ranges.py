@@ -75,10 +75,13 @@ class Mapping:
     high: Array
 
     @classmethod
-    def of(cls, model: Model, radius_mm: float, ranges: Ranges) -> Mapping:
-        """radius_mm: of the tissue, at which turns and scales are counted in mm."""
+    def of(cls, model: Model, radius_mm: float, ranges: Ranges, magnified: float = 1.0) -> Mapping:
+        """radius_mm: of the tissue, at which turns and scales are counted in mm.
+
+        magnified: how many times larger than it is the free numbers see the object.
+        """
         unit = np.array([1.0 if places[0] in (3, 4, 5) else radius_mm for places in PLACES[model]])
-        return cls(unit, *ranges.limits(model))
+        return cls(unit * magnified, *ranges.limits(model))
 
     @property
     def bounded(self) -> NDArray[np.bool_]:

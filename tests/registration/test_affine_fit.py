@@ -12,6 +12,7 @@ import deformgan
 from deformgan import register_affine
 from deformgan.errors import InputError, RegistrationError
 from deformgan.registration.affine_fit import AffineOptions
+from deformgan.registration.magnified import magnified
 from deformgan.spatial.affine import from_parameters
 from deformgan.spatial.grid import voxel_points
 from deformgan.spatial.ranges import Ranges
@@ -64,6 +65,19 @@ def test_a_planted_affine_map_is_found(planted, loss, contrast, optimiser, engin
     fit = register_affine(fixed, moving[contrast], loss=loss, engine=engine, options=options)
     assert errors(fit, np.eye(4), fixed.geometry).mean() > 10
     assert errors(fit, matrix, fixed.geometry).mean() < 1.0  # voxels are 3 mm
+
+
+@pytest.mark.parametrize("optimiser", ["lbfgs", "adam", "rprop"])
+def test_the_unit_of_length_changes_nothing(planted, optimiser):
+    _, fixed, moving = planted
+    options = AffineOptions(optimiser=optimiser, levels=(2.0,))
+    ends = []
+    for times in (0.05, 1e-4):  # a mouse; micrometres
+        small = (magnified(image, times) for image in (fixed, moving["T1"]))
+        matrix = register_affine(*small, options=options).matrix
+        matrix[:3, 3] /= times
+        ends.append(matrix)
+    np.testing.assert_allclose(*ends, rtol=0, atol=0.1)  # mm in a head
 
 
 @pytest.mark.parametrize("slopes", ["gaussian", lambda image: torch.stack(torch.gradient(image[0, 0]))])
