@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LEVELS = 255  # steps of an image
 FIELD_NODES = 50_000  # of the displacement that is drawn as a grid
-FIELD_MM = 0.01  # step of its components
+FIELD_MM, FIELD_VOXELS = 0.01, 0.01  # step of its components: the less of the two
 _FOLDED_SHARE = 0.02  # of a coarser voxel that is turned inside out, for it to show as folded
 _FEW = 500_000  # voxels of an image that are all looked at for its range
 _EMBRACING = 0.5  # share of the usual range that rare values may add to it
@@ -149,7 +149,7 @@ def jacobian_block(grid: ViewGrid, jacobian: NDArray[np.float32]) -> tuple[Block
 
 
 def field_block(grid: ViewGrid, displacement: NDArray[np.float32]) -> Block:
-    """Displacement (Z, Y, X, 3) mm, LPS x y z -> (3, S, A, R) along right, anterior, superior, FIELD_MM a step.
+    """Displacement (Z, Y, X, 3) mm, LPS x y z -> (3, S, A, R) along right, anterior, superior, in whole steps.
 
     The nodes are voxels of the image's own grid, evenly picked, so what is read at a node is what was found there.
     """
@@ -160,14 +160,15 @@ def field_block(grid: ViewGrid, displacement: NDArray[np.float32]) -> Block:
     first = [((n - 1) % k) // 2 for n, k in zip(turned.shape, every, strict=False)]
     nodes = turned[tuple(slice(o, None, k) for o, k in zip(first, every, strict=True))]
     towards = orientation.directions[::-1] * np.array([[-1.0], [-1.0], [1.0]])
-    steps = np.clip(np.rint(nodes @ np.linalg.inv(towards) / FIELD_MM), -32_768, 32_767).astype("<i2")
+    step = min(FIELD_MM, FIELD_VOXELS * min(grid.own.spacing))
+    steps = np.clip(np.rint(nodes @ np.linalg.inv(towards) / step), -32_768, 32_767).astype("<i2")
     longest = float(np.percentile(np.linalg.norm(nodes, axis=-1), 99.8))
     about = {
         "size": list(nodes.shape[2::-1]),
         "own": list(turned.shape[2::-1]),
         "first": first[::-1],
         "every": every[::-1],
-        "step": FIELD_MM,
+        "step": step,
         "towards": towards.tolist(),
         "longest": longest,
     }

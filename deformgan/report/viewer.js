@@ -455,6 +455,8 @@ function lines(corners, place) { // a path along all edges, each once, as long a
 const times = (matrix, index) => [0, 1, 2].map((r) =>
   matrix[r][0] * index[0] + matrix[r][1] * index[1] + matrix[r][2] * index[2] + matrix[r][3]);
 const plain = (v, digits) => v.toFixed(digits).replace(/^-(0(?:\.0*)?)$/, "$1").replace("-", "\u2212");
+const places = Math.max(1, Math.min(12, Math.ceil(0.4 - Math.log10(Math.min(...spacing))))); // of mm: less than a voxel
+const inMm = (v) => plain(v, places);
 const offset = () => state.at[0] + size[0] * (state.at[1] + size[1] * state.at[2]);
 
 function imageValue(key) {
@@ -465,7 +467,7 @@ function imageValue(key) {
 
 function read() {
   const rows = [], mm = times(grid.matrix, state.at), own = times(grid.own, state.at);
-  rows.push(["Position", `${mm.map((v) => plain(v, 1)).join(", ")} mm (LPS x, y, z)`, mm]);
+  rows.push(["Position", `${mm.map(inMm).join(", ")} mm (LPS x, y, z)`, mm]);
   rows.push(["Voxel of the fixed image", `${own.map((v) => plain(v, 1)).join(", ")} (x, y, z, from 0)`, own]);
   for (const key of imageKeys) rows.push([blocks[key].name, ...(arrays[key] ? imageValue(key) : ["\u2026", ""])]);
   for (const key of labelKeys) {
@@ -480,7 +482,7 @@ function read() {
   if (arrays.field) {
     const along = displaced([0, 1, 2].map(centre)), towards = blocks.field.towards;
     const u = [0, 1, 2].map((c) => along.reduce((sum, v, k) => sum + v * towards[k][c], 0));
-    rows.push(["Displacement", `${u.map((v) => plain(v, 1)).join(", ")} mm, length ${plain(Math.hypot(...u), 1)} mm`, u]);
+    rows.push(["Displacement", `${u.map(inMm).join(", ")} mm, length ${inMm(Math.hypot(...u))} mm`, u]);
   }
   byId("read").replaceChildren(...rows.map(([name, text, value]) => {
     const row = document.createElement("tr"), head = document.createElement("th"), cell = document.createElement("td");

@@ -20,7 +20,7 @@ from deformgan.io.geometry import Geometry
 from deformgan.io.volume import Volume
 from deformgan.registration.options import RegisterOptions
 from deformgan.report import Page, niivue, report_page
-from deformgan.report.packed import ViewGrid, image_block
+from deformgan.report.packed import ViewGrid, field_block, image_block
 
 DATA = Path(__file__).parents[2] / "data" / "sts"
 TILTED = Geometry((40, 36, 18), (1.5, 1.0, 3.0), (-20, 30, 5), (0, 0.6, 0.8, -1, 0, 0, 0, -0.8, 0.6))
@@ -336,6 +336,25 @@ def test_images_are_rounded_to_half_a_step_and_rare_values_are_cut():
     usual = (steps > 0) & (steps < 255)
     assert usual.mean() > 0.99 and block.about["step"] < 1
     assert np.abs(back - image)[usual].max() <= 0.501 * block.about["step"]
+
+
+def test_micrometres_are_read_as_finely_as_millimetres(opened, tmp_path):
+    mm = 1e-3
+    grid = Geometry((40, 44, 36), (mm, mm, mm), (0.1, 0.2, 0.3))
+    image, u = blob(grid), np.full((*grid.shape, 3), (1.25 * mm, -0.5 * mm, 0.0), np.float32)
+    block = field_block(ViewGrid.within(grid, 10**6), u)
+    steps = np.frombuffer(gzip.decompress(block.data), "<i2") * block.about["step"]
+    np.testing.assert_allclose(np.unique(np.abs(steps)), [0, 0.5 * mm, 1.25 * mm], atol=0.01 * mm)
+    path = tmp_path / "report.html"
+    ones = np.ones(grid.shape, np.float32)
+    arrays = {"fixed": image, "moving_start": image, "warped": image, "displacement": u, "jacobian": ones}
+    path.write_text(report_page(**arrays, geometry=grid, result={}))
+    page = opened(path)
+    page.evaluate("deformgan.go([20, 20, 20])")
+    settle(page)
+    shown = page.text_content("#read")
+    x, y, z = readings(page)["Position"]
+    assert f"{x:.4f}, {y:.4f}, {z:.4f} mm" in shown and "0.0013, \u22120.0005, 0.0000 mm" in shown
 
 
 def test_a_pair_of_256_x_256_x_180_stays_under_15_megabytes_and_opens(opened, tmp_path, record_property):
