@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from deformgan.io.geometry import Geometry
 from deformgan.io.volume import Volume
+from deformgan.spatial.affine import from_parameters
 from deformgan.spatial.grid import voxel_points
 
 GRID = Geometry((56, 60, 52), (3.0, 3.0, 3.5), (-82.0, -88.0, -90.0))
@@ -46,3 +47,18 @@ def image(geometry: Geometry, contrast: tuple[float, ...], moved=lambda points: 
 T1 = (0.0, 80.0, 15.0, 55.0, 95.0, 20.0)
 T2 = (0.0, 50.0, 10.0, 70.0, 40.0, 120.0)
 CT = (-1000.0, 20.0, 900.0, 60.0, 15.0, -120.0)
+
+MOTION = from_parameters(np.array([0.15, -0.1, 0.2, 14, -12, 10], float), np.zeros(3), "rigid")
+
+
+def moved_pair() -> tuple[Volume, Volume]:
+    """Fixed T1, moving T2 moved by MOTION."""
+    back = np.linalg.inv(MOTION)
+    return image(GRID, T1), image(OBLIQUE.padded(6), T2, lambda points: points @ back[:3, :3].T + back[:3, 3])
+
+
+def inner_points() -> tuple[np.ndarray, np.ndarray]:
+    """(N, 3) LPS mm: points well inside the phantom, and where MOTION sends them."""
+    points = voxel_points(GRID)
+    points = points[np.linalg.norm(points / [62, 74, 66], axis=-1) < 0.75]
+    return points, points @ MOTION[:3, :3].T + MOTION[:3, 3]

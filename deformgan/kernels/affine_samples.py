@@ -10,8 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from deformgan.kernels.affine_sums import Double, Real, add_row, as_real, counted_row, row_bounds
-from deformgan.kernels.warp import _sample_row
+from deformgan.kernels.affine_sums import (
+    Double,
+    Real,
+    add_row,
+    as_real,
+    counted_row,
+    row_bounds,
+    sloped_row,
+    slopes_as_real,
+)
 
 
 class AffineSamples:
@@ -33,8 +41,8 @@ class AffineSamples:
     ) -> None:
         """moving: (Z', Y', X').  weight, seen, slopes, border: as `affine_sums` takes them."""
         real = np.promote_types(moving.dtype, np.float32)
-        rises = np.empty((3, 0, 0, 0), real) if slopes is None else np.ascontiguousarray(slopes, real)
-        self._images, self._rises, self._border = as_real(real, moving, weight, seen), rises, border
+        self._images, self._rises = as_real(real, moving, weight, seen), slopes_as_real(real, slopes)
+        self._border = border
         self.warped, self.weight = np.empty(shape, real), np.empty(shape, real)
         self.slopes = np.empty((*shape[:2], 3, shape[2]), real)
         self._bounds = row_bounds(self.warped)
@@ -69,12 +77,7 @@ def _sample(moving, weight, seen, rises, matrix, border, bounds, warped, weights
             value, here, g = warped[z, y], weights[z, y], slopes[z, y]
             counted_row(z, y, matrix, slope, still, moving.shape, border, weight, known, start, cell, step, corner,
                         within, here)  # fmt: skip
-            if rises.shape[1] > 0:
-                _sample_row(flat, cell, step, corner, within, True, real(0), same, value, none)
-                for i in range(3):
-                    _sample_row(rises[i].ravel(), cell, step, corner, within, True, real(0), same, g[i], none)
-            else:
-                _sample_row(flat, cell, step, corner, within, True, real(0), same, value, g)
+            sloped_row(flat, rises, cell, step, corner, within, True, same, none, value, g)
             if not border:
                 for i in range(3):
                     for x in range(width):

@@ -62,12 +62,12 @@ def affine_sums(
     """
     real = np.promote_types(fixed.dtype, np.float32)
     images = as_real(real, fixed, moving, weight, seen)
-    rises = np.empty((3, 0, 0, 0), real) if slopes is None else np.ascontiguousarray(slopes, real)
     bounds = row_bounds(fixed)
     tasks = len(bounds) - 1
     scalars, firsts, seconds = np.zeros((tasks, 8)), np.zeros((tasks, 3, 3, 4)), np.zeros((tasks, 6, 10))
-    _sums(*images, rises, np.ascontiguousarray(matrix, np.float64)[:3], _CODES[loss], real.type(scale),
-          curvature, border, bounds, scalars, firsts, seconds)  # fmt: skip
+    pose = np.ascontiguousarray(matrix, np.float64)[:3]
+    _sums(*images, slopes_as_real(real, slopes), pose, _CODES[loss], real.type(scale), curvature, border, bounds,
+          scalars, firsts, seconds)  # fmt: skip
     total, first = scalars.sum(0), firsts.sum(0)
     whole = float(fixed.size if weight is None else np.sum(images[2], dtype=np.float64))
     share = float(total[0] / whole) if whole > 0 else 0.0
@@ -83,6 +83,11 @@ def as_real(dtype: np.dtype[Any], *images: Real | None) -> list[Real]:
     """Arrays as the kernels on rows take them; an empty one for none."""
     none = np.empty((0, 0, 0), dtype)
     return [none if image is None else np.ascontiguousarray(image, dtype) for image in images]
+
+
+def slopes_as_real(dtype: np.dtype[Any], slopes: Real | None) -> Real:
+    """The same of slopes (3, Z, Y, X)."""
+    return np.empty((3, 0, 0, 0), dtype) if slopes is None else np.ascontiguousarray(slopes, dtype)
 
 
 def row_bounds(fixed: Real) -> NDArray[np.int64]:
@@ -243,15 +248,26 @@ def counted_row(z, y, matrix, slope, still, size, border, weight, known, start, 
     return any_within
 
 
+@njit(inline="always", fastmath=True, error_model="numpy", nogil=True)
+def sloped_row(flat, slopes, cell, step, corner, within, border, same, none, value, g):
+    """Sample a row that `counted_row` found, and in g its slopes: those given, else the interpolant's own."""
+    zero = value.dtype.type(0)
+    if slopes.shape[1] > 0:
+        _sample_row(flat, cell, step, corner, within, border, zero, same, value, none)
+        for i in range(3):
+            _sample_row(slopes[i].ravel(), cell, step, corner, within, border, zero, same, g[i], none)
+    else:
+        _sample_row(flat, cell, step, corner, within, border, zero, same, value, g)
+
+
 @njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _sums(fixed, moving, weight, seen, slopes, matrix, code, scale, curved, border, bounds, scalars,
           firsts, seconds):  # fmt: skip
     width, height = fixed.shape[2], fixed.shape[1]
-    real = fixed.dtype.type
     flat, known = moving.ravel(), seen.ravel()
     slope, same = matrix[:, :3].astype(fixed.dtype), np.eye(3).astype(fixed.dtype)
     for t in prange(len(bounds) - 1):
-        still, no_slope = np.zeros((3, width), fixed.dtype), np.zeros((3, 0), fixed.dtype)
+        still, none = np.zeros((3, width), fixed.dtype), np.zeros((3, 0), fixed.dtype)
         cell, step = np.empty(width, np.int32), np.empty((3, width), np.int32)
         corner, within = np.empty((3, width), fixed.dtype), np.empty(width, np.bool_)
         start, value, here = np.empty(3, fixed.dtype), np.empty(width, fixed.dtype), np.empty(width, fixed.dtype)
@@ -262,12 +278,7 @@ def _sums(fixed, moving, weight, seen, slopes, matrix, code, scale, curved, bord
             if not counted_row(z, y, matrix, slope, still, moving.shape, border, weight, known, start, cell, step,
                                 corner, within, here):  # fmt: skip
                 continue
-            if slopes.shape[1] > 0:
-                _sample_row(flat, cell, step, corner, within, border, real(0), same, value, no_slope)
-                for i in range(3):
-                    _sample_row(slopes[i].ravel(), cell, step, corner, within, border, real(0), same, g[i], no_slope)
-            else:
-                _sample_row(flat, cell, step, corner, within, border, real(0), same, value, g)
+            sloped_row(flat, slopes, cell, step, corner, within, border, same, none, value, g)
             f = fixed[z, y]
             if code == 2:
                 _moment_row(f, value, here, total)

@@ -19,11 +19,14 @@ SMALL_MM = 90.0  # fields of view below this are magnified
 TYPICAL_MM = 180.0  # a head; what is under half of SMALL_MM is magnified to this
 
 
-def magnification(fixed: Geometry, moving: Geometry) -> float:
+def magnification(fixed: Geometry, moving: Geometry, *, by_model: bool = False) -> float:
     """By which number lengths are multiplied: 1 for a field of view of SMALL_MM or more, and continuous below.
 
     The field of view is the middle one of the three edges, of the image where that is shorter.
+    by_model: a trained model predicts, which knows its lengths: always 1.
     """
+    if by_model:
+        return 1.0
     edge = min(float(np.median(grid.extent_mm)) for grid in (fixed, moving))
     return max(1.0, min((SMALL_MM / edge) ** 2, TYPICAL_MM / edge))
 

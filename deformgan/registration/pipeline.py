@@ -72,7 +72,7 @@ def register(
         pair = as_volume(fixed), as_volume(moving)
         masks = mask_on(fixed_mask, pair[0], "fixed"), mask_on(moving_mask, pair[1], "moving")
         between = None if bridge is None else bridge_of(as_volume(bridge), *pair, _source(bridge))
-    larger = 1.0 if models else magnification(pair[0].geometry, pair[1].geometry)  # a model knows its lengths
+    larger = magnification(pair[0].geometry, pair[1].geometry, by_model=bool(models))
     seen = [(magnified(v, larger), k and magnified(k, larger)) for v, k in zip(pair, masks, strict=True)]
     curve, ranges = Curve(progress, larger), options.ranges(larger)
     with clock.stage("prepare"):
@@ -128,6 +128,7 @@ def register(
         between,
         tuple(faults),
         curve.losses,
+        larger,
     )
 
 

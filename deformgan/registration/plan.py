@@ -50,7 +50,7 @@ def plan_files(
     levels = _levels(options, models)
     similarity = options.similarity or (BRIDGED.similarity if bridged else SIMILARITY)
     terms = [*(weights := parted(similarity))[0], *["bridge"] * (weights[1] > 0)]
-    larger = 1.0 if models else magnification(pair[0].geometry, pair[1].geometry)
+    larger = magnification(pair[0].geometry, pair[1].geometry, by_model=bool(models))
     sizes = [(voxels_at(pair[0].geometry, mm / larger), iterations) for mm, iterations in levels]
     steps = [f"train T, G and D on this pair alone, {gan_steps} steps"] * bool(gan_steps)
     steps += [

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from deformgan.io.transform_files import Affine, DisplacementField
 from deformgan.io.volume import Volume
 from deformgan.registration.bridge import Bridge
-from deformgan.registration.magnified import magnification
 from deformgan.registration.options import RegisterOptions
 from deformgan.registration.plausible import MOST_INVERSE_MM, faults_of_metrics
 from deformgan.registration.pose import PoseMeasure
@@ -51,6 +50,7 @@ class Registration:
     deformable stage, None where it did not run.  seconds: by stage.  notes: what was repaired in the input or looked
     odd.  sources: the files of fixed and moving, empty where they came from memory.  bridge: the CT made of the MR.
     faults: what in the images speaks against the result.  losses: of every iteration, by stage and level.
+    magnified: by how much the stages saw the images larger than they are.
     """
 
     fixed: Volume
@@ -66,6 +66,7 @@ class Registration:
     bridge: Bridge | None = None
     faults: tuple[str, ...] = ()
     losses: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    magnified: float = 1.0
 
     @property
     def inverse(self) -> Transform:
@@ -81,7 +82,7 @@ class Registration:
     def suspect_reasons(self) -> tuple[str, ...]:
         """Why the result may be worse than the start; empty where nothing speaks against it."""
         metrics: dict[str, Any] = self.metrics
-        most_mm = MOST_INVERSE_MM / magnification(self.fixed.geometry, self.moving.geometry)
+        most_mm = MOST_INVERSE_MM / self.magnified
         return (*self.faults, *faults_of_metrics(metrics["regularity"], metrics["inverse_error_mm"], most_mm))
 
     @property

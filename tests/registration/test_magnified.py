@@ -3,6 +3,7 @@
 import numpy as np
 import phantoms
 import pytest
+from phantoms import MOTION
 
 import deformgan
 from deformgan.io.geometry import Geometry
@@ -10,23 +11,15 @@ from deformgan.io.transform_files import Affine, DisplacementField
 from deformgan.registration.magnified import SMALL_MM, TYPICAL_MM, brought_back, magnification, magnified
 from deformgan.registration.options import RegisterOptions
 from deformgan.registration.plan import plan_files
-from deformgan.spatial.affine import from_parameters
 from deformgan.spatial.grid import voxel_points
 from deformgan.spatial.transform import Transform
 
-MOTION = from_parameters(np.array([0.15, -0.1, 0.2, 14, -12, 10], float), np.zeros(3), "rigid")
 MOUSE = 0.06  # of a human head
-
-
-def back(points):
-    inverse = np.linalg.inv(MOTION)
-    return points @ inverse[:3, :3].T + inverse[:3, 3]
 
 
 @pytest.fixture(scope="module")
 def pair():
-    """Fixed T1, moving T2 moved by MOTION."""
-    return phantoms.image(phantoms.GRID, phantoms.T1), phantoms.image(phantoms.OBLIQUE.padded(6), phantoms.T2, back)
+    return phantoms.moved_pair()
 
 
 def cube(edge_mm):
@@ -34,9 +27,7 @@ def cube(edge_mm):
 
 
 def error_in_head_mm(found, times):
-    points = voxel_points(phantoms.GRID)
-    points = points[np.linalg.norm(points / [62, 74, 66], axis=-1) < 0.75]
-    truth = points @ MOTION[:3, :3].T + MOTION[:3, 3]
+    points, truth = phantoms.inner_points()
     return np.linalg.norm(found.transform.apply(points * times) / times - truth, axis=1)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import phantoms
 import pytest
 import torch
+from phantoms import MOTION
 
 import deformgan
 from deformgan.io.formats import write_volume
@@ -33,18 +34,11 @@ from deformgan.spatial.transform import Transform
 
 COMMAND = str(Path(sys.executable).with_name("deformgan"))
 CENTRE = np.zeros(3)
-MOTION = from_parameters(np.array([0.15, -0.1, 0.2, 14, -12, 10], float), CENTRE, "rigid")
-
-
-def back(points):
-    inverse = np.linalg.inv(MOTION)
-    return points @ inverse[:3, :3].T + inverse[:3, 3]
 
 
 @pytest.fixture(scope="module")
 def pair():
-    """Fixed T1, moving T2 moved by MOTION."""
-    return phantoms.image(phantoms.GRID, phantoms.T1), phantoms.image(phantoms.OBLIQUE.padded(6), phantoms.T2, back)
+    return phantoms.moved_pair()
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +115,7 @@ def test_a_spoiled_image_is_registered_and_not_suspected(pair, harm):
         array = np.abs(array + 12 * np.random.default_rng(0).standard_normal(array.shape))
     spoiled = Volume(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)), grid)
     found = deformgan.register(fixed, spoiled, options=RegisterOptions(preset="fast", stage="affine"))
-    points = voxel_points(fixed.geometry)
-    points = points[np.linalg.norm(points / [62, 74, 66], axis=-1) < 0.75]
-    truth = points @ MOTION[:3, :3].T + MOTION[:3, 3]
+    points, truth = phantoms.inner_points()
     error = np.linalg.norm(found.transform.apply(points) - truth, axis=1)
     assert np.median(error) < 4.0 < np.median(np.linalg.norm(truth - points, axis=1))
     assert not found.suspect and found.suspect_reasons == ()
